@@ -1,0 +1,495 @@
+//! Answers: conditional and ranged ones for files and indexes (RFC 9110 sections 8.8, 13 and 14), with
+//! the headers of `weir.md` section 7, and a few short ones.
+
+use crate::accept::prefers_gzip;
+use crate::body::Body;
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, Method, StatusCode};
+use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
+use std::ops::Range;
+use weir_core::Timestamp;
+
+/// An answer of this server.
+pub type Response = http::Response<Body>;
+
+const INDEX_CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
+const FILE_CACHE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
+/// What a request wants of a file or document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// All of it.
+    Full,
+    /// These bytes, first inclusive, last exclusive; never none.
+    Part(Range<u64>),
+    /// Nothing: the client has it.
+    NotModified,
+    /// The range lies outside.
+    Unsatisfiable,
+}
+
+/// Decides what `Range`, `If-Range`, `If-None-Match` and `If-Modified-Since` want. `etag` is a strong
+/// tag with its quotes. Several ranges, and ranges in other units, are answered with the whole.
+pub fn plan_range(
+    headers: &HeaderMap,
+    size: u64,
+    etag: Option<&str>,
+    last_modified: Option<Timestamp>,
+) -> Plan {
+    if is_held(headers, |tag| Some(tag) == etag, last_modified) {
+        return Plan::NotModified;
+    }
+    let Some(range) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else { return Plan::Full };
+    if !range_applies(headers, etag, last_modified) {
+        return Plan::Full;
+    }
+    match parse_range(range, size) {
+        None => Plan::Full,
+        Some(range) if range.is_empty() => Plan::Unsatisfiable,
+        Some(range) => Plan::Part(range),
+    }
+}
+
+/// Whether the client holds a current copy: `If-None-Match` (compared weakly, by `is_current` on a
+/// strong tag with its quotes), or where that is missing `If-Modified-Since`.
+fn is_held(headers: &HeaderMap, is_current: impl Fn(&str) -> bool, last_modified: Option<Timestamp>) -> bool {
+    if headers.contains_key(IF_NONE_MATCH) {
+        let values = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+        let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+        return tags.any(|tag| tag == "*" || is_current(tag.strip_prefix("W/").unwrap_or(tag)));
+    }
+    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    let since = since.and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
+    match (since, last_modified) {
+        (Some(since), Some(modified)) => modified.as_second() <= since.as_second(),
+        _ => false,
+    }
+}
+
+fn range_applies(headers: &HeaderMap, etag: Option<&str>, last_modified: Option<Timestamp>) -> bool {
+    let Some(condition) = headers.get(IF_RANGE) else { return true };
+    let condition = condition.to_str().unwrap_or("");
+    Some(condition) == etag || last_modified.and_then(http_date).as_deref() == Some(condition)
+}
+
+/// `None` for what is to be ignored; an empty range for what lies outside.
+fn parse_range(text: &str, size: u64) -> Option<Range<u64>> {
+    let (unit, spec) = text.split_once('=')?;
+    let (first, last) = spec.trim().split_once('-')?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    if first.is_empty() {
+        let count: u64 = digits(last)?;
+        return Some(size.saturating_sub(count)..size);
+    }
+    let first = digits(first)?;
+    if last.is_empty() {
+        return Some(first.min(size)..size);
+    }
+    let last = digits(last)?;
+    if last < first {
+        return None;
+    }
+    Some(first.min(size)..last.saturating_add(1).min(size))
+}
+
+/// Digits only; a number past what fits counts as the highest.
+fn digits(text: &str) -> Option<u64> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.parse().unwrap_or(u64::MAX))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`; `None` outside the years that it can say.
+pub fn http_date(time: Timestamp) -> Option<String> {
+    DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
+}
+
+/// A stored file as its answers describe it.
+#[derive(Debug, Clone)]
+pub struct StoredFile<'a> {
+    /// In bytes; `None` while a download whose length nobody promised is running.
+    pub size: Option<u64>,
+    /// A strong tag without its quotes, such as the SHA-256.
+    pub tag: Option<&'a str>,
+    /// The media type. Browsers are kept from acting on it all the same.
+    pub content_type: &'a str,
+    /// When it was published.
+    pub last_modified: Option<Timestamp>,
+}
+
+impl StoredFile<'_> {
+    /// What the request wants; without a known size always the whole.
+    pub fn plan(&self, headers: &HeaderMap) -> Plan {
+        let etag = self.tag.map(quoted);
+        match self.size {
+            Some(size) => plan_range(headers, size, etag.as_deref(), self.last_modified),
+            None if is_held(headers, |tag| Some(tag) == etag.as_deref(), self.last_modified) => {
+                Plan::NotModified
+            }
+            None => Plan::Full,
+        }
+    }
+
+    /// The answer to a plan; `body` holds the bytes the plan names (give [`Body::Empty`] where
+    /// [`Plan::needs_body`] says so). Publishers choose what is in a file, so browsers are told to
+    /// save it, not to sniff it and to run nothing in it.
+    pub fn response(&self, method: &Method, plan: &Plan, body: Body) -> Response {
+        let (status, length) = match plan {
+            Plan::Full => (StatusCode::OK, self.size),
+            Plan::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range.end - range.start)),
+            Plan::NotModified => (StatusCode::NOT_MODIFIED, None),
+            Plan::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, Some(0)),
+        };
+        let sends_bytes = plan.needs_body(method);
+        let mut response = Response::new(if sends_bytes { body } else { Body::Empty });
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, length.into());
+        }
+        if let Some(content_range) = plan.content_range(self.size) {
+            headers.insert(CONTENT_RANGE, content_range);
+        }
+        if let Some(value) = self.tag.and_then(|tag| HeaderValue::try_from(quoted(tag)).ok()) {
+            headers.insert(ETAG, value);
+        }
+        if let Some(date) = self.last_modified.and_then(http_date) {
+            headers.insert(LAST_MODIFIED, HeaderValue::try_from(date).expect("a date is ASCII"));
+        }
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        // A wrong range is no answer to keep for a year.
+        let keeps =
+            if *plan == Plan::Unsatisfiable { HeaderValue::from_static("no-store") } else { FILE_CACHE };
+        headers.insert(CACHE_CONTROL, keeps);
+        if matches!(plan, Plan::Full | Plan::Part(_)) {
+            let octets = HeaderValue::from_static("application/octet-stream");
+            headers.insert(CONTENT_TYPE, HeaderValue::try_from(self.content_type).unwrap_or(octets));
+            distrust(headers);
+        }
+        response
+    }
+}
+
+impl Plan {
+    /// Whether the answer carries bytes of the file.
+    pub fn needs_body(&self, method: &Method) -> bool {
+        method != Method::HEAD && matches!(self, Self::Full | Self::Part(_))
+    }
+
+    fn content_range(&self, size: Option<u64>) -> Option<HeaderValue> {
+        let size = size.map_or_else(|| "*".into(), |size| size.to_string());
+        let text = match self {
+            Self::Part(range) => format!("bytes {}-{}/{size}", range.start, range.end - 1),
+            Self::Unsatisfiable => format!("bytes */{size}"),
+            Self::Full | Self::NotModified => return None,
+        };
+        Some(HeaderValue::try_from(text).expect("digits are ASCII"))
+    }
+}
+
+/// Headers for content that somebody else wrote, should a browser open it.
+pub fn distrust(headers: &mut HeaderMap) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+}
+
+fn quoted(tag: &str) -> String {
+    format!("\"{tag}\"")
+}
+
+/// A rendered index in the encodings it is kept in.
+#[derive(Debug, Clone)]
+pub struct Representation {
+    /// As it is.
+    pub identity: Bytes,
+    /// Compressed, once somebody has asked for it.
+    pub gzip: Option<Bytes>,
+    /// What the strong tags are made of: `"BASE"` and `"BASE-gz"`. Letters, digits and `._-` only.
+    pub etag_base: String,
+    /// The media type.
+    pub content_type: &'static str,
+}
+
+/// Answers a request for an index: 304 when the client holds any encoding of this view, gzip where it
+/// is kept and liked, a range of the identity form, else that form whole. HEAD is answered as GET
+/// without the bytes.
+pub fn index_response(index: &Representation, method: &Method, headers: &HeaderMap) -> Response {
+    let identity_tag = quoted(&index.etag_base);
+    let gzip_tag = quoted(&format!("{}-gz", index.etag_base));
+    let gzip = index.gzip.as_ref().filter(|_| prefers_gzip(headers));
+    let size = index.identity.len() as u64;
+    let plan = if is_held(headers, |tag| tag == identity_tag || tag == gzip_tag, None) {
+        Plan::NotModified
+    } else {
+        plan_range(headers, size, Some(&identity_tag), None)
+    };
+    let (status, bytes, is_gzip) = match (&plan, gzip) {
+        (Plan::Full, Some(gzip)) => (StatusCode::OK, gzip.clone(), true),
+        (Plan::Full, None) => (StatusCode::OK, index.identity.clone(), false),
+        (Plan::Part(range), _) => {
+            // Both ends lie within a length that is a `usize`.
+            let slice = index.identity.slice(range.start as usize..range.end as usize);
+            (StatusCode::PARTIAL_CONTENT, slice, false)
+        }
+        (Plan::NotModified, gzip) => (StatusCode::NOT_MODIFIED, Bytes::new(), gzip.is_some()),
+        (Plan::Unsatisfiable, _) => (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new(), false),
+    };
+    let length = bytes.len();
+    let mut response = Response::new(if plan.needs_body(method) { Body::from(bytes) } else { Body::Empty });
+    *response.status_mut() = status;
+    let answer = response.headers_mut();
+    if plan != Plan::NotModified {
+        answer.insert(CONTENT_LENGTH, length.into());
+        answer.insert(CONTENT_TYPE, HeaderValue::from_static(index.content_type));
+        answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if is_gzip {
+            answer.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+    if let Some(content_range) = plan.content_range(Some(size)) {
+        answer.insert(CONTENT_RANGE, content_range);
+    }
+    if let Ok(tag) = HeaderValue::try_from(if is_gzip { gzip_tag } else { identity_tag }) {
+        answer.insert(ETAG, tag);
+    }
+    answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    answer.insert(CACHE_CONTROL, INDEX_CACHE);
+    answer.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    response
+}
+
+/// A status without a body.
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
+}
+
+/// Plain text; it is neither cached nor taken for anything else.
+pub fn text(status: StatusCode, text: impl Into<Body>) -> Response {
+    in_memory(status, "text/plain; charset=utf-8", text.into())
+}
+
+/// A JSON document; it is neither cached nor taken for anything else.
+pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(document) => in_memory(status, "application/json", document.into()),
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            empty(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+/// A document in memory of any media type; it is neither cached nor taken for anything else.
+pub fn in_memory(status: StatusCode, content_type: &'static str, body: Body) -> Response {
+    let mut response = empty(status);
+    *response.body_mut() = body;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, INDEX_CACHE);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The same answer without its bytes, and with the length that they have: for HEAD.
+pub fn without_body(mut response: Response) -> Response {
+    let body = std::mem::take(response.body_mut());
+    if let (Some(length @ 1..), false) = (body.length(), response.headers().contains_key(CONTENT_LENGTH)) {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::{ACCEPT_ENCODING, HeaderName};
+    use http_body_util::BodyExt;
+
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    fn header(response: &Response, name: HeaderName) -> Option<&str> {
+        response.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn bytes_of(response: Response) -> Bytes {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(response.into_body().collect()).unwrap().to_bytes()
+    }
+
+    fn published() -> Timestamp {
+        Timestamp::from_second(784_111_777).unwrap()
+    }
+
+    #[test]
+    fn ranges_are_planned_as_the_standard_says() {
+        let cases = [
+            ("bytes=0-0", Plan::Part(0..1)),
+            ("bytes=2-5", Plan::Part(2..6)),
+            ("bytes=2-", Plan::Part(2..10)),
+            ("bytes=-3", Plan::Part(7..10)),
+            ("bytes=-30", Plan::Part(0..10)),
+            ("bytes=5-99999999999999999999999", Plan::Part(5..10)),
+            ("Bytes = 1-1", Plan::Part(1..2)),
+            ("bytes=10-", Plan::Unsatisfiable),
+            ("bytes=10-12", Plan::Unsatisfiable),
+            ("bytes=-0", Plan::Unsatisfiable),
+            ("bytes=0-1,3-4", Plan::Full),
+            ("bytes=5-2", Plan::Full),
+            ("bytes=", Plan::Full),
+            ("bytes=-", Plan::Full),
+            ("bytes=+1-2", Plan::Full),
+            ("lines=0-1", Plan::Full),
+        ];
+        for (range, expected) in cases {
+            assert_eq!(plan_range(&headers(&[(RANGE, range)]), 10, None, None), expected, "{range}");
+        }
+        assert_eq!(plan_range(&headers(&[(RANGE, "bytes=0-")]), 0, None, None), Plan::Unsatisfiable);
+    }
+
+    #[test]
+    fn conditions_come_before_ranges() {
+        let check = |pairs: &[(HeaderName, &str)], expected: Plan| {
+            let plan = plan_range(&headers(pairs), 10, Some("\"t\""), Some(published()));
+            assert_eq!(plan, expected, "{pairs:?}");
+        };
+        let part = (RANGE, "bytes=1-2");
+        check(&[(IF_NONE_MATCH, "\"t\""), part.clone()], Plan::NotModified);
+        check(&[(IF_NONE_MATCH, "\"x\", W/\"t\"")], Plan::NotModified);
+        check(&[(IF_NONE_MATCH, "*")], Plan::NotModified);
+        check(&[(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, DATE)], Plan::Full);
+        check(&[(IF_NONE_MATCH, "\"x\""), part.clone()], Plan::Part(1..3));
+        check(&[(IF_MODIFIED_SINCE, DATE)], Plan::NotModified);
+        check(&[(IF_MODIFIED_SINCE, "Sun, 06 Nov 1994 08:49:36 GMT")], Plan::Full);
+        check(&[(IF_MODIFIED_SINCE, "yesterday")], Plan::Full);
+        check(&[(IF_RANGE, "\"t\""), part.clone()], Plan::Part(1..3));
+        check(&[(IF_RANGE, "W/\"t\""), part.clone()], Plan::Full);
+        check(&[(IF_RANGE, "\"x\""), part.clone()], Plan::Full);
+        check(&[(IF_RANGE, DATE), part.clone()], Plan::Part(1..3));
+        check(&[(IF_RANGE, "Sun, 06 Nov 1994 08:49:38 GMT"), part], Plan::Full);
+    }
+
+    #[test]
+    fn a_file_is_answered_whole_in_part_and_not_at_all() {
+        let file = StoredFile {
+            size: Some(10),
+            tag: Some("t"),
+            content_type: "text/html",
+            last_modified: Some(published()),
+        };
+        let whole = file.response(&Method::GET, &Plan::Full, Body::from("0123456789"));
+        assert_eq!(whole.status(), 200);
+        assert_eq!(header(&whole, ETAG), Some("\"t\""));
+        assert_eq!(header(&whole, LAST_MODIFIED), Some(DATE));
+        assert_eq!(header(&whole, CONTENT_LENGTH), Some("10"));
+        assert_eq!(header(&whole, ACCEPT_RANGES), Some("bytes"));
+        assert_eq!(header(&whole, CACHE_CONTROL), Some("private, max-age=31536000, immutable"));
+        assert_eq!(header(&whole, X_CONTENT_TYPE_OPTIONS), Some("nosniff"));
+        assert_eq!(header(&whole, CONTENT_DISPOSITION), Some("attachment"));
+        assert_eq!(header(&whole, CONTENT_SECURITY_POLICY), Some("sandbox; default-src 'none'"));
+        assert_eq!(bytes_of(whole), "0123456789");
+
+        let part = file.response(&Method::GET, &Plan::Part(2..5), Body::from("234"));
+        assert_eq!((part.status().as_u16(), header(&part, CONTENT_RANGE)), (206, Some("bytes 2-4/10")));
+        assert_eq!(header(&part, CONTENT_LENGTH), Some("3"));
+
+        let head = file.response(&Method::HEAD, &Plan::Full, Body::from("0123456789"));
+        assert_eq!(header(&head, CONTENT_LENGTH), Some("10"));
+        assert_eq!(bytes_of(head), "");
+
+        let outside = file.response(&Method::GET, &Plan::Unsatisfiable, Body::Empty);
+        assert_eq!((outside.status().as_u16(), header(&outside, CONTENT_RANGE)), (416, Some("bytes */10")));
+        assert_eq!(header(&outside, CACHE_CONTROL), Some("no-store"));
+        let held = file.response(&Method::GET, &Plan::NotModified, Body::Empty);
+        assert_eq!((held.status().as_u16(), header(&held, ETAG)), (304, Some("\"t\"")));
+    }
+
+    #[test]
+    fn a_file_of_unknown_length_is_answered_whole() {
+        let file = StoredFile { size: None, tag: Some("t"), content_type: "x/y", last_modified: None };
+        assert_eq!(file.plan(&headers(&[(RANGE, "bytes=1-2")])), Plan::Full);
+        assert_eq!(file.plan(&headers(&[(IF_NONE_MATCH, "\"t\"")])), Plan::NotModified);
+        assert_eq!(header(&file.response(&Method::GET, &Plan::Full, Body::Empty), CONTENT_LENGTH), None);
+    }
+
+    fn index() -> Representation {
+        Representation {
+            identity: Bytes::from_static(b"0123456789"),
+            gzip: Some(Bytes::from_static(b"zip")),
+            etag_base: "h".into(),
+            content_type: "application/json",
+        }
+    }
+
+    #[test]
+    fn an_index_is_answered_in_the_encoding_that_is_liked() {
+        let plain = index_response(&index(), &Method::GET, &HeaderMap::new());
+        assert_eq!(header(&plain, ETAG), Some("\"h\""));
+        assert_eq!(header(&plain, CACHE_CONTROL), Some("private, no-cache"));
+        assert_eq!(header(&plain, VARY), Some("Accept, Accept-Encoding"));
+        assert_eq!(bytes_of(plain), "0123456789");
+        let gzip = headers(&[(ACCEPT_ENCODING, "gzip")]);
+        let packed = index_response(&index(), &Method::GET, &gzip);
+        assert_eq!(
+            (header(&packed, ETAG), header(&packed, CONTENT_ENCODING)),
+            (Some("\"h-gz\""), Some("gzip"))
+        );
+        assert_eq!(header(&packed, CONTENT_LENGTH), Some("3"));
+        assert_eq!(bytes_of(packed), "zip");
+        let not_kept = index_response(&Representation { gzip: None, ..index() }, &Method::GET, &gzip);
+        assert_eq!(header(&not_kept, CONTENT_ENCODING), None);
+        let head = index_response(&index(), &Method::HEAD, &gzip);
+        assert_eq!(header(&head, CONTENT_LENGTH), Some("3"));
+        assert_eq!(bytes_of(head), "");
+    }
+
+    #[test]
+    fn any_tag_of_the_same_view_is_not_modified() {
+        for tag in ["\"h\"", "\"h-gz\"", "W/\"h\"", "\"x\", \"h-gz\""] {
+            let response = index_response(&index(), &Method::GET, &headers(&[(IF_NONE_MATCH, tag)]));
+            assert_eq!(response.status(), 304, "{tag}");
+            assert_eq!(header(&response, ETAG), Some("\"h\""));
+            assert_eq!(header(&response, CONTENT_LENGTH), None);
+        }
+        let other = index_response(&index(), &Method::GET, &headers(&[(IF_NONE_MATCH, "\"x\"")]));
+        assert_eq!(other.status(), 200);
+    }
+
+    #[test]
+    fn a_range_of_an_index_is_of_its_identity_form() {
+        let asked = headers(&[(RANGE, "bytes=8-"), (ACCEPT_ENCODING, "gzip"), (IF_NONE_MATCH, "\"old\"")]);
+        let part = index_response(&index(), &Method::GET, &asked);
+        assert_eq!((part.status().as_u16(), header(&part, CONTENT_RANGE)), (206, Some("bytes 8-9/10")));
+        assert_eq!(header(&part, CONTENT_ENCODING), None);
+        assert_eq!(bytes_of(part), "89");
+        let outside = index_response(&index(), &Method::GET, &headers(&[(RANGE, "bytes=10-")]));
+        assert_eq!((outside.status().as_u16(), header(&outside, CONTENT_RANGE)), (416, Some("bytes */10")));
+    }
+
+    #[test]
+    fn short_answers_are_what_they_say() {
+        let answer = json(StatusCode::CREATED, &serde_json::json!({"ok": true}));
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, CONTENT_TYPE)),
+            (201, Some("application/json"))
+        );
+        let head = without_body(answer);
+        assert_eq!(header(&head, CONTENT_LENGTH), Some("11"));
+        assert_eq!(bytes_of(head), "");
+        assert_eq!(bytes_of(text(StatusCode::NOT_FOUND, "no such thing")), "no such thing");
+    }
+}

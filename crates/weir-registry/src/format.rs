@@ -1,0 +1,253 @@
+//! What the spine asks of a package format, and what a format is given of a public registry.
+//!
+//! A format never reaches the network, the database or another format: it is handed a [`Remote`], and
+//! translates documents. No HTTP server here; the client side is `weir_protocol::Protocol`.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::Arc;
+use weir_core::digest::Expected;
+use weir_core::{AssetName, Flags, FormatName, PackageName, Result, Timestamp, Version};
+
+/// One package format, as the spine needs to know it.
+pub trait Format: Send + Sync + 'static {
+    /// The name in URLs and in the control API.
+    fn name(&self) -> FormatName;
+
+    /// Whether packages have a namespace.
+    fn namespace_rule(&self) -> NamespaceRule;
+
+    /// Reads a name as this format understands it, in its normal form.
+    fn parse_name(&self, namespace: Option<&str>, name: &str) -> Result<PackageName>;
+
+    /// Reads a version, with the normal form that identifies it.
+    fn parse_version(&self, text: &str) -> Result<Version> {
+        Version::verbatim(text)
+    }
+
+    /// Reads the name of a file that a caller of the control API brings.
+    fn parse_asset_name(&self, text: &str) -> Result<AssetName> {
+        AssetName::parse(text)
+    }
+
+    /// Puts two versions (normal forms) in the order this ecosystem gives them.
+    fn compare_versions(&self, left: &str, right: &str) -> Ordering;
+
+    /// Whether a version (normal form) is not a pre-release.
+    fn is_stable(&self, key: &str) -> bool;
+
+    /// How people write the package: `@scope/name`.
+    fn display_name(&self, package: &PackageName) -> String {
+        package.to_string()
+    }
+
+    /// What the control API and explain tell of a version, from its document alone.
+    fn describe(&self, package: &PackageName, metadata: &str) -> Description;
+
+    /// The version of the code behind [`Format::describe`] and [`Format::inspect`]; stored beside what
+    /// they derived.
+    fn parser_version(&self) -> i64 {
+        1
+    }
+
+    /// Reads a hosted or proxied file once (called off the async threads) for what its document does not
+    /// tell. Of a proxied file a failure is logged and nothing is refused.
+    fn inspect(&self, _asset: &AssetName, _file: &mut dyn std::io::Read) -> Result<Inspection> {
+        Ok(Inspection::default())
+    }
+
+    /// Which version DescribePackage names as the default one.
+    fn display_version_rule(&self) -> DisplayVersionRule {
+        DisplayVersionRule::Newest
+    }
+
+    /// When files may be added to a version that exists.
+    fn asset_rule(&self) -> AssetRule {
+        AssetRule::One
+    }
+
+    /// Whether versions have a readme at all (AWS: not generic, not Maven).
+    fn has_readme(&self) -> bool {
+        true
+    }
+
+    /// Whether PublishPackageVersion takes this format.
+    fn published_by_api(&self) -> bool {
+        false
+    }
+
+    /// Whether versions of this format come through upstream repositories (generic: never).
+    fn has_upstreams(&self) -> bool {
+        true
+    }
+
+    /// The public registries a repository of this format may be connected to.
+    fn connections(&self) -> &'static [KnownConnection] {
+        &[]
+    }
+
+    /// All that a public registry tells about one package; `None` when it has no such package.
+    fn fetch<'a>(
+        &'a self,
+        _remote: &'a dyn Remote,
+        _package: &'a PackageName,
+    ) -> BoxFuture<'a, Result<Option<RemotePackage>>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The files of a public version, read from its document.
+    fn remote_assets(
+        &self,
+        _package: &PackageName,
+        _version: &Version,
+        _metadata: &str,
+    ) -> Result<Vec<RemoteAsset>> {
+        Ok(Vec::new())
+    }
+}
+
+/// Whether packages of a format have a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamespaceRule {
+    /// maven, swift, generic.
+    Required,
+    /// npm.
+    Optional,
+    /// pypi, nuget, ruby, cargo.
+    Absent,
+}
+
+/// Which version DescribePackage names as the default one (`codeartifact.md` 1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisplayVersionRule {
+    /// The version behind the tag `latest`, else the most recently published.
+    LatestTag,
+    /// The most recently published.
+    Newest,
+}
+
+/// When files may be added to a version that exists (`codeartifact.md` 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssetRule {
+    /// A version is one file.
+    One,
+    /// While the version is Unfinished.
+    WhileUnfinished,
+    /// At any time.
+    Any,
+}
+
+/// A public registry a format knows, and how the package manager on this machine is asked for its address.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownConnection {
+    /// `public:npmjs`.
+    pub name: &'static str,
+    /// The repository that first start makes for it: `npm-store`.
+    pub store_repository: &'static str,
+    /// The command that prints the address on its first line, such as `npm config get registry`;
+    /// empty where there is none.
+    pub discovery: &'static [&'static str],
+}
+
+/// What the control API and explain tell of a version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Description {
+    /// One line.
+    pub summary: Option<String>,
+    /// Address of its home page.
+    pub home_page: Option<String>,
+    /// Address of its source code.
+    pub source_code_repository: Option<String>,
+    /// Name and address of each licence.
+    pub licenses: Vec<License>,
+    /// Its readme as text.
+    pub readme: Option<String>,
+    /// What it depends on.
+    pub dependencies: Vec<Dependency>,
+    /// Words to be found by.
+    pub keywords: Vec<String>,
+}
+
+/// A licence.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct License {
+    /// Its name or SPDX expression.
+    pub name: String,
+    /// Its address.
+    pub url: Option<String>,
+}
+
+/// A dependency as ListPackageVersionDependencies shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Scope or group.
+    pub namespace: Option<String>,
+    /// Name.
+    pub package: String,
+    /// `regular`, `dev`, `peer`, `optional`, …
+    pub kind: Option<String>,
+    /// The requirement as written.
+    pub requirement: Option<String>,
+}
+
+/// What reading a file told beyond its document.
+#[derive(Debug, Clone, Default)]
+pub struct Inspection {
+    /// The readme found in it.
+    pub readme: Option<String>,
+}
+
+/// A public registry seen through the spine: cached, coalesced, limited, and fakeable in tests.
+pub trait Remote: Send + Sync {
+    /// An index document by a path below the registry's root (or a checked absolute URL on an allowed
+    /// host); `None` when the registry says that there is none.
+    fn get<'a>(&'a self, path: &'a str, accept: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
+}
+
+/// All a public registry tells about a package: the document, and versions as ranges into it.
+#[derive(Debug, Clone, Default)]
+pub struct RemotePackage {
+    /// The document, unchanged.
+    pub document: Bytes,
+    /// Where in the document the package-level facts stand; the format's own business (npm: the whole).
+    pub metadata: Range<usize>,
+    /// Its versions.
+    pub versions: Vec<RemoteVersion>,
+    /// Its tags.
+    pub tags: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl RemotePackage {
+    /// The text of a range of the document, which the format checked to be UTF-8 when it read it.
+    pub fn text(&self, range: &Range<usize>) -> &str {
+        self.document.get(range.clone()).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("null")
+    }
+}
+
+/// One public version.
+#[derive(Debug, Clone)]
+pub struct RemoteVersion {
+    /// Its number.
+    pub version: Version,
+    /// Where in the document its own facts stand.
+    pub metadata: Range<usize>,
+    /// When the registry says it was published.
+    pub published: Option<Timestamp>,
+    /// What the registry says of it now.
+    pub flags: Flags,
+}
+
+/// A file of a public version.
+#[derive(Debug, Clone)]
+pub struct RemoteAsset {
+    /// The name it is stored under.
+    pub name: AssetName,
+    /// Its absolute URL as the index says, or a path relative to the registry's root.
+    pub url: String,
+    /// What the index promises of it.
+    pub expected: Expected,
+}

@@ -1,0 +1,153 @@
+//! What Weir does: the spine. One [`Registry`] holds every use case; no HTTP server, no SQL text and
+//! no format by name.
+//!
+//! - reading: [`view`] gives the versions of a package across a chain, [`open`] the bytes of a file;
+//! - writing: [`publish`] takes a publication, [`lifecycle`] changes what is held;
+//! - control: [`domain`], [`repository`], [`package`], [`resource_tag`], [`identity`], [`token`];
+//! - public registries: [`upstream`] and its parts.
+//!
+//! Every use case takes the caller and authorizes first, in [`access`].
+
+pub mod access;
+mod audit;
+pub mod connection;
+pub mod domain;
+mod event;
+pub mod explain;
+pub mod format;
+pub mod generation;
+pub mod identity;
+pub mod lifecycle;
+pub mod metrics;
+pub mod open;
+pub mod package;
+pub mod publish;
+mod recover;
+pub mod repository;
+pub mod resource_tag;
+mod retain;
+pub mod scope;
+pub mod sealed;
+pub mod search;
+pub mod settings;
+pub mod token;
+pub mod topology;
+pub mod upstream;
+pub mod version;
+pub mod view;
+
+pub use format::{Format, Remote};
+pub use scope::{DomainRef, PackageRef, RepositoryRef, Scope};
+pub use settings::Settings;
+pub use weir_store::{SpoolWriter, Spooled};
+
+use std::sync::Arc;
+use weir_core::{Clock, Secrets};
+use weir_store::Store;
+
+/// The spine: every use case is a method of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    /// Names this process in `Via`.
+    pub(crate) instance: String,
+    pub(crate) store: Store,
+    pub(crate) formats: Vec<&'static dyn Format>,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) master_key: sealed::MasterKey,
+    pub(crate) topology: topology::Topologies,
+    pub(crate) generations: generation::Generations,
+    pub(crate) callers: access::CallerCache,
+    pub(crate) signing_keys: identity::SigningKeys,
+    pub(crate) assets: open::AssetCache,
+    pub(crate) indexes: view::IndexCache,
+    pub(crate) upstream: upstream::Upstream,
+    pub(crate) metrics: metrics::Metrics,
+}
+
+/// What a [`Registry`] is made of.
+pub struct Parts {
+    /// Where it remembers.
+    pub store: Store,
+    /// The formats it knows.
+    pub formats: Vec<&'static dyn Format>,
+    /// Its settings.
+    pub settings: Settings,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub secrets: Arc<dyn Secrets>,
+    /// Seals secrets at rest.
+    pub master_key: sealed::MasterKey,
+    /// Asks package managers of this machine for the addresses they are set up with.
+    pub discover: Arc<dyn upstream::Discover>,
+}
+
+impl Registry {
+    /// Puts the parts together. Nothing is read or asked yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, formats, settings, clock, secrets, master_key, discover } = parts;
+        let upstream = upstream::Upstream::new(discover, settings.document_memory_bytes);
+        let indexes = view::IndexCache::new(settings.index_memory_bytes);
+        let mut name = [0; 8];
+        secrets.fill(&mut name);
+        let instance = format!("weir-{:016x}", u64::from_be_bytes(name));
+        let inner = Inner {
+            instance,
+            store,
+            formats,
+            settings,
+            clock,
+            secrets,
+            master_key,
+            topology: topology::Topologies::default(),
+            generations: generation::Generations::new(),
+            callers: access::CallerCache::default(),
+            signing_keys: identity::SigningKeys::default(),
+            assets: open::AssetCache::default(),
+            indexes,
+            upstream,
+            metrics: metrics::Metrics::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// What this process calls itself in `Via` (RFC 9110, 7.6.3): a request that comes back to it was sent to
+    /// an upstream that is this server.
+    pub fn instance(&self) -> &str {
+        &self.inner.instance
+    }
+
+    /// The store underneath, for health checks and the commands that open it themselves.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The format of that name.
+    pub fn format(&self, name: &str) -> Option<&'static dyn Format> {
+        self.inner.formats.iter().copied().find(|format| format.name().as_str() == name)
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &metrics::Metrics {
+        &self.inner.metrics
+    }
+
+    pub(crate) fn now(&self) -> weir_core::Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn new_id(&self) -> weir_store::rows::Id {
+        weir_store::new_id(&*self.inner.clock, &*self.inner.secrets)
+    }
+}

@@ -1,0 +1,367 @@
+//! The bytes of a file: from here, from another repository of the chain, or from a public registry.
+
+use crate::Registry;
+use crate::scope::Scope;
+use crate::topology::{lock_read, lock_write};
+use crate::upstream::client::FetchError;
+use crate::upstream::fetch::Wanted;
+use crate::upstream::flight::FlightReader;
+use crate::view::{Freshness, PackageView};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, RwLock};
+use weir_core::error::Resource;
+use weir_core::verdict::{Decision, Outcome, Source};
+use weir_core::{Action, AssetName, Error, Origin, PackageName, Result, Timestamp, Version};
+use weir_store::rows::{AssetRow, AssetState, Id, VersionRow};
+use weir_store::{Blob, BlobKey};
+
+/// What is wanted of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Its bytes, all or a range: retains it.
+    Bytes,
+    /// Its headers: retains nothing.
+    Head,
+}
+
+/// A file, open.
+pub struct OpenedAsset {
+    /// Size in bytes; `None` while a download is running whose registry and index gave none.
+    pub size: Option<u64>,
+    /// Strong tag without quotes; `None` while it is being fetched.
+    pub etag: Option<String>,
+    /// When it came into the world.
+    pub last_modified: Option<Timestamp>,
+    pub(crate) source: AssetSource,
+}
+
+pub(crate) enum AssetSource {
+    Stored(Blob),
+    Flight(FlightReader),
+}
+
+impl OpenedAsset {
+    /// A file of the blob store.
+    pub(crate) fn stored(blob: Blob, etag: String, last_modified: Timestamp) -> Self {
+        Self {
+            size: Some(blob.size()),
+            etag: Some(etag),
+            last_modified: Some(last_modified),
+            source: AssetSource::Stored(blob),
+        }
+    }
+
+    /// The whole file, when it is small and in memory already.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        match &self.source {
+            AssetSource::Stored(blob) => blob.bytes(),
+            AssetSource::Flight(_) => None,
+        }
+    }
+
+    /// The bytes of a range (the whole when `None`). A failure in the middle, such as a wrong digest, ends
+    /// the stream with an error before the last byte.
+    pub fn stream(self, range: Option<Range<u64>>) -> BoxStream<'static, std::io::Result<Bytes>> {
+        match self.source {
+            AssetSource::Stored(blob) => {
+                let size = blob.size();
+                blob.read(range.unwrap_or(0..size))
+            }
+            AssetSource::Flight(reader) => reader.stream(range),
+        }
+    }
+}
+
+/// Files of contents in memory, so that a warm file asks no database. When full it is emptied.
+#[derive(Default)]
+pub(crate) struct AssetCache {
+    rows: RwLock<HashMap<(Id, AssetName), Arc<AssetRow>>>,
+}
+
+const MOST_ASSETS: usize = 20_000;
+
+impl Registry {
+    /// Opens a file of a version (normal form) for a package manager. With [`Want::Bytes`] it is retained in
+    /// the asked repository before its last byte is released.
+    pub async fn open_asset(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        version_key: &str,
+        asset: &AssetName,
+        want: Want,
+    ) -> Result<OpenedAsset> {
+        self.authorize_scope(scope, Action::ReadFromRepository)?;
+        let mut view = self.view(scope, package, Freshness::Usual).await?;
+        if view.verdict.version(version_key).is_none() {
+            // A version that was published a moment ago must not wait for the index to grow old.
+            view = self.view(scope, package, Freshness::Now).await?;
+        }
+        let Some(decision) = view.verdict.version(version_key) else {
+            return Err(view.refusal(Some(version_key)));
+        };
+        if !matches!(decision.outcome, Outcome::Offered { .. }) {
+            return Err(view.refusal(Some(version_key)));
+        }
+        match decision.source {
+            Source::Held { node, version } => {
+                self.open_held(scope, &view, decision, node, version, asset, want).await
+            }
+            Source::Public { .. } => {
+                let wanted = self.wanted(scope, &view, decision, asset)?;
+                self.open_flight(scope, wanted, decision, want).await
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, used here only")]
+    async fn open_held(
+        &self,
+        scope: &Scope,
+        view: &PackageView,
+        decision: &Decision,
+        node: usize,
+        version: usize,
+        asset: &AssetName,
+        want: Want,
+    ) -> Result<OpenedAsset> {
+        let row = view.records[node].as_ref().and_then(|(_, versions)| versions.get(version));
+        let row = row.ok_or_else(|| Error::internal("a verdict names a version that is not there"))?;
+        let found = self.held_asset(&row.content, asset).await?;
+        let found = found.ok_or_else(|| absent_asset(view, &decision.text, asset))?;
+        let opened = match self.open_blob(scope, row, &found).await? {
+            Some(opened) => opened,
+            // Promised, or lost in an unclean stop: the connection can give it again.
+            None => return self.fetch_again(scope, view, row, &found, want).await,
+        };
+        if node != 0 && want == Want::Bytes {
+            self.retain_held(&scope.domain, &scope.repository, &view.package, row).await?;
+        }
+        Ok(opened)
+    }
+
+    /// A file of a content, from memory when its bytes are held: that never changes.
+    async fn held_asset(&self, content: &Id, asset: &AssetName) -> Result<Option<Arc<AssetRow>>> {
+        let key = (content.clone(), asset.clone());
+        if let Some(row) = lock_read(&self.inner.assets.rows).get(&key) {
+            return Ok(Some(row.clone()));
+        }
+        let row = self.inner.store.read().await?.asset(content, asset.as_str()).await?.map(Arc::new);
+        if let Some(row) = &row
+            && matches!(row.state, AssetState::Held { .. })
+        {
+            let mut rows = lock_write(&self.inner.assets.rows);
+            if rows.len() >= MOST_ASSETS {
+                rows.clear();
+            }
+            rows.insert(key, row.clone());
+        }
+        Ok(row)
+    }
+
+    /// The blob of an asset that is held; `None` when its bytes are not here and may be fetched.
+    async fn open_blob(
+        &self,
+        scope: &Scope,
+        row: &VersionRow,
+        asset: &AssetRow,
+    ) -> Result<Option<OpenedAsset>> {
+        let digests = match &asset.state {
+            AssetState::Held { digests, .. } => digests,
+            AssetState::Promised { .. } => return Ok(None),
+            AssetState::Evicted { .. } => {
+                let message = format!("the bytes of {} {} were erased", asset.name, row.text);
+                return Err(Error::not_found(Resource::Asset, asset.name.clone(), message));
+            }
+        };
+        let key = BlobKey::Asset { domain: scope.domain.row.id.clone(), digest: digests.sha256 };
+        match self.inner.store.blobs().open(&key).await? {
+            Some(blob) => Ok(Some(OpenedAsset::stored(blob, digests.sha256.hex(), row.publish_time.at))),
+            None if matches!(row.origin, Origin::External { .. }) => Ok(None),
+            None => Err(Error::internal(format!("the bytes of {} {} are missing", asset.name, row.text))),
+        }
+    }
+
+    /// Fetches a file of a held EXTERNAL version whose bytes are not here.
+    async fn fetch_again(
+        &self,
+        scope: &Scope,
+        view: &PackageView,
+        row: &VersionRow,
+        asset: &AssetRow,
+        want: Want,
+    ) -> Result<OpenedAsset> {
+        let Origin::External { connection } = &row.origin else {
+            return Err(Error::internal("an internal version with promised files"));
+        };
+        let holder = view
+            .nodes
+            .iter()
+            .position(|node| node.connection.as_ref() == Some(connection))
+            .ok_or_else(|| {
+                Error::unavailable(format!(
+                    "{} {} was never fetched, and {connection} cannot be reached from this repository any more",
+                    asset.name, row.text
+                ))
+            })?;
+        let format = self.format(view.package.format.as_str()).ok_or_else(|| Error::internal("no format"))?;
+        let metadata = self.inner.store.read().await?.content(&row.content).await?;
+        let metadata = metadata.map(|content| content.metadata).unwrap_or_default();
+        let version = Version::with_key(&row.text, &row.key)?;
+        let assets = format.remote_assets(&view.package, &version, &metadata)?;
+        let place = assets.iter().position(|a| a.name.as_str() == asset.name);
+        let place = place.ok_or_else(|| {
+            Error::bad_upstream(format!("the index does not say where {} {} lies", asset.name, row.text))
+        })?;
+        let mut assets = assets;
+        if let AssetState::Held { size, digests } = &asset.state {
+            // What was verified once is the better promise.
+            assets[place].expected.size = Some(*size);
+            assets[place].expected.sha256 = Some(digests.sha256);
+        }
+        let wanted = Wanted {
+            domain: scope.domain.clone(),
+            holder: view.repositories[holder].clone(),
+            connection: connection.clone(),
+            package: view.package.clone(),
+            version,
+            description: format.describe(&view.package, &metadata),
+            metadata,
+            parser: format.parser_version(),
+            flags: row.flags.clone(),
+            publish_time: row.publish_time,
+            assets,
+            asset: place,
+        };
+        let reader = self.fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id)).await?;
+        self.opened(reader, connection, &asset.name, row.publish_time.at, want).await
+    }
+
+    /// What a download of a public version's file needs to know.
+    pub(crate) fn wanted(
+        &self,
+        scope: &Scope,
+        view: &PackageView,
+        decision: &Decision,
+        asset: &AssetName,
+    ) -> Result<Wanted> {
+        let Source::Public { node, version } = decision.source else {
+            return Err(Error::internal("a held version is not fetched"));
+        };
+        let broken = || Error::internal("a verdict names a public version that is not there");
+        let (remote, found) = view.remote_version(node, version).ok_or_else(broken)?;
+        let connection = view.nodes[node].connection.clone().ok_or_else(broken)?;
+        let format = self.format(view.package.format.as_str()).ok_or_else(broken)?;
+        let metadata = remote.text(&found.metadata);
+        let assets = format.remote_assets(&view.package, &found.version, metadata)?;
+        let place = assets.iter().position(|a| a.name == *asset);
+        let place = place.ok_or_else(|| absent_asset(view, &decision.text, asset))?;
+        Ok(Wanted {
+            domain: scope.domain.clone(),
+            holder: view.repositories[node].clone(),
+            connection,
+            package: view.package.clone(),
+            version: found.version.clone(),
+            metadata: metadata.to_owned(),
+            description: format.describe(&view.package, metadata),
+            parser: format.parser_version(),
+            flags: decision.flags.clone(),
+            publish_time: decision.time,
+            assets,
+            asset: place,
+        })
+    }
+
+    async fn open_flight(
+        &self,
+        scope: &Scope,
+        wanted: Wanted,
+        decision: &Decision,
+        want: Want,
+    ) -> Result<OpenedAsset> {
+        let connection = wanted.connection.clone();
+        let name = wanted.assets[wanted.asset].name.to_string();
+        let asked = (want == Want::Bytes).then_some(&scope.repository.row.id);
+        let reader = self.fly(wanted, asked).await?;
+        self.opened(reader, &connection, &name, decision.time.at, want).await
+    }
+
+    async fn opened(
+        &self,
+        mut reader: FlightReader,
+        connection: &weir_core::ConnectionName,
+        name: &str,
+        at: Timestamp,
+        want: Want,
+    ) -> Result<OpenedAsset> {
+        let ready = match want {
+            Want::Head => reader.headers().await,
+            Want::Bytes => reader.first_bytes().await,
+        };
+        let size = ready.map_err(|failure: FetchError| failure.of(connection, name))?;
+        Ok(OpenedAsset { size, etag: None, last_modified: Some(at), source: AssetSource::Flight(reader) })
+    }
+
+    /// Makes sure that all files of an offered version are held, and gives the row of the repository that
+    /// holds it: what CopyPackageVersions with `includeFromUpstream` copies.
+    pub(crate) async fn ensure_held(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        version_key: &str,
+    ) -> Result<VersionRow> {
+        let view = self.view(scope, package, Freshness::Usual).await?;
+        let decision = view.verdict.version(version_key);
+        let Some(decision) = decision.filter(|d| matches!(d.outcome, Outcome::Offered { .. })) else {
+            return Err(view.refusal(Some(version_key)));
+        };
+        let (node, version) = match decision.source {
+            Source::Held { node, version } => (node, version),
+            Source::Public { node, version } => {
+                let (remote, found) = view
+                    .remote_version(node, version)
+                    .ok_or_else(|| Error::internal("a verdict names a public version that is not there"))?;
+                let format =
+                    self.format(package.format.as_str()).ok_or_else(|| Error::internal("no format"))?;
+                let metadata = remote.text(&found.metadata);
+                for asset in format.remote_assets(package, &found.version, metadata)? {
+                    let wanted = self.wanted(scope, &view, decision, &asset.name)?;
+                    let connection = wanted.connection.clone();
+                    let holder = wanted.holder.row.id.clone();
+                    let mut reader = self.fly(wanted, Some(&holder)).await?;
+                    reader.done().await.map_err(|f| f.of(&connection, asset.name.as_str()))?;
+                }
+                return self.held_row(&view.repositories[node].row.id, package, version_key).await;
+            }
+        };
+        let row = view.records[node].as_ref().and_then(|(_, versions)| versions.get(version));
+        row.cloned().ok_or_else(|| Error::internal("a verdict names a version that is not there"))
+    }
+
+    /// The row of a version that a repository holds for sure.
+    pub(crate) async fn held_row(
+        &self,
+        repository: &str,
+        package: &PackageName,
+        key: &str,
+    ) -> Result<VersionRow> {
+        let mut session = self.inner.store.read().await?;
+        let record = session
+            .package(repository, package.format.as_str(), package.namespace_or_empty(), &package.name)
+            .await?
+            .ok_or_else(|| Error::internal("a fetched package has no record"))?;
+        let row = session.package_version(&record.id, key).await?;
+        row.ok_or_else(|| Error::internal("a fetched version has no row"))
+    }
+}
+
+fn absent_asset(view: &PackageView, version: &str, asset: &AssetName) -> Error {
+    Error::not_found(
+        Resource::Asset,
+        asset.as_str(),
+        format!("{} {}@{version} has no file {asset}", view.package.format, view.display_name),
+    )
+}

@@ -1,0 +1,218 @@
+//! The smaller changes package managers make: tags, flags, unpublish.
+
+use super::own_version;
+use crate::Registry;
+use crate::audit::known;
+use crate::event::{Changes, Operation, VersionEvent, record_event};
+use crate::retain::Context;
+use crate::scope::Scope;
+use crate::view::{Freshness, PackageView};
+use weir_core::error::Resource;
+use weir_core::{Action, Error, Flags, OriginKind, PackageName, Result};
+use weir_store::rows::{PackageRow, VersionRow};
+
+impl Registry {
+    /// Sets a tag of the repository's own record; the version (normal form) must be offered here.
+    pub async fn set_tag(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        tag: &str,
+        version_key: &str,
+    ) -> Result<()> {
+        self.authorize_package(scope, Action::PutPackageMetadata, package)?;
+        let view = self.view_unchecked(scope, package, Freshness::Usual).await?;
+        let Some(decision) = view.verdict.version(version_key).filter(|_| view.verdict.offers(version_key))
+        else {
+            return Err(view.refusal(Some(version_key)));
+        };
+        let text = decision.text.clone();
+        let context = Context::new(self, &scope.domain.row, package);
+        let repository = scope.repository.row.id.clone();
+        let audit = self.change_audit(scope, package, &format!("tag {tag} = {text}"))?;
+        let tag = tag.to_owned();
+        self.inner
+            .store
+            .write(move |session| {
+                Box::pin(async move {
+                    let record = context.ensure_record(session, &repository).await?;
+                    session.put_tag(&record.id, &tag, &text).await?;
+                    session.next_sequence(&record.id).await?;
+                    Ok::<_, Error>(session.insert_audit(&audit).await?)
+                })
+            })
+            .await?;
+        self.inner.generations.content_changed(&scope.domain.row.id, package);
+        Ok(())
+    }
+
+    /// Removes a tag of the repository's own record; false when it has none of that name.
+    pub async fn remove_tag(&self, scope: &Scope, package: &PackageName, tag: &str) -> Result<bool> {
+        self.authorize_package(scope, Action::PutPackageMetadata, package)?;
+        let view = self.view_unchecked(scope, package, Freshness::Usual).await?;
+        let Some(record) = view.own_record() else { return Ok(false) };
+        let id = record.id.clone();
+        let audit = self.change_audit(scope, package, &format!("tag {tag} removed"))?;
+        let tag = tag.to_owned();
+        let removed = self
+            .inner
+            .store
+            .write(move |session| {
+                Box::pin(async move {
+                    let removed = session.delete_tag(&id, &tag).await?;
+                    if removed {
+                        session.next_sequence(&id).await?;
+                        session.insert_audit(&audit).await?;
+                    }
+                    Ok::<_, Error>(removed)
+                })
+            })
+            .await?;
+        self.inner.generations.content_changed(&scope.domain.row.id, package);
+        Ok(removed)
+    }
+
+    /// Changes flags of INTERNAL versions (normal forms) the repository holds, such as `npm deprecate`.
+    /// Those of EXTERNAL versions follow their registry.
+    pub async fn set_flags(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        changes: Vec<(String, Flags)>,
+    ) -> Result<()> {
+        self.authorize_package(scope, Action::PutPackageMetadata, package)?;
+        let view = self.view_unchecked(scope, package, Freshness::Usual).await?;
+        let mut rows = Vec::with_capacity(changes.len());
+        for (key, flags) in changes {
+            rows.push((internal_version(&view, &key)?.clone(), flags));
+        }
+        let Some(record) = view.own_record().cloned() else { return Ok(()) };
+        let (context, repository) =
+            (Context::new(self, &scope.domain.row, package), scope.repository.row.clone());
+        let audit = self.change_audit(scope, package, "flags of versions")?;
+        self.inner
+            .store
+            .write(move |session| {
+                Box::pin(async move {
+                    for (row, flags) in rows {
+                        session.set_version_flags(&row.id, &flags, context.at).await?;
+                        let changes = Changes { metadata_updated: true, ..Changes::default() };
+                        let event =
+                            version_event(&context, &repository, &record, &row, Operation::Updated, changes);
+                        record_event(session, event).await?;
+                    }
+                    Ok::<_, Error>(session.insert_audit(&audit).await?)
+                })
+            })
+            .await?;
+        self.inner.generations.content_changed(&scope.domain.row.id, package);
+        Ok(())
+    }
+
+    /// Removes INTERNAL versions (normal forms), if the record still has this sequence (npm's `_rev`). The
+    /// record and its controls stay.
+    pub async fn unpublish(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        versions: &[String],
+        sequence: i64,
+    ) -> Result<()> {
+        self.authorize_package(scope, Action::DeletePackageVersions, package)?;
+        let view = self.view_unchecked(scope, package, Freshness::Usual).await?;
+        let mut rows = Vec::with_capacity(versions.len());
+        for key in versions {
+            rows.push(internal_version(&view, key)?.clone());
+        }
+        let record = view.own_record().cloned().ok_or_else(|| view.refusal(None))?;
+        let (context, repository) =
+            (Context::new(self, &scope.domain.row, package), scope.repository.row.clone());
+        let audit = self.change_audit(scope, package, &format!("unpublished {}", versions.join(", ")))?;
+        let name = package.clone();
+        self.inner
+            .store
+            .write(move |session| {
+                Box::pin(async move {
+                    let now = session.package_by_id(&record.id).await?.map(|row| row.sequence);
+                    if now != Some(sequence) {
+                        return Err(Error::conflict(
+                            Resource::Package,
+                            name.to_string(),
+                            format!(
+                                "{name} was changed by somebody else meanwhile (its _rev is stale); try again"
+                            ),
+                        ));
+                    }
+                    for row in rows {
+                        session.note_deleted_version(&row, context.at).await?;
+                        session.delete_version(&row.id).await?;
+                        session.delete_content_if_unused(&row.content).await?;
+                        let changes =
+                            Changes { assets_removed: 1, status_changed: true, ..Changes::default() };
+                        let event =
+                            version_event(&context, &repository, &record, &row, Operation::Deleted, changes);
+                        record_event(session, event).await?;
+                    }
+                    Ok::<_, Error>(session.insert_audit(&audit).await?)
+                })
+            })
+            .await?;
+        self.inner.generations.content_changed(&scope.domain.row.id, package);
+        Ok(())
+    }
+
+    fn change_audit(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        what: &str,
+    ) -> Result<weir_store::rows::AuditRow> {
+        known(&scope.caller)?;
+        let detail = serde_json::json!({
+            "format": package.format.as_str(), "package": package.to_string(), "change": what,
+        });
+        Ok(self.audit(&scope.caller, Action::PutPackageMetadata, &scope.repository.arn, &detail))
+    }
+}
+
+fn version_event<'a>(
+    context: &'a Context,
+    repository: &'a weir_store::rows::RepositoryRow,
+    record: &'a PackageRow,
+    version: &'a VersionRow,
+    operation: Operation,
+    changes: Changes,
+) -> VersionEvent<'a> {
+    VersionEvent {
+        region: &context.region,
+        at: context.at,
+        domain: &context.domain,
+        repository,
+        package: &context.package,
+        record: &record.id,
+        version,
+        operation,
+        changes,
+    }
+}
+
+/// A version that the repository itself holds and that was published here.
+fn internal_version<'a>(view: &'a PackageView, key: &str) -> Result<&'a VersionRow> {
+    let (package, repository) = (&view.display_name, &view.nodes[0].repository);
+    let Some(row) = own_version(view, key) else {
+        return Err(Error::not_found(
+            Resource::PackageVersion,
+            key,
+            format!(
+                "repository '{repository}' itself does not hold {package}@{key}; what comes from upstream is changed there"
+            ),
+        ));
+    };
+    if row.origin.kind() == OriginKind::Internal {
+        return Ok(row);
+    }
+    Err(Error::denied(format!(
+        "{package}@{key} came from a public registry, and what is said of it follows that registry; \
+         'aws codeartifact update-package-versions-status' can unlist or archive it here"
+    )))
+}

@@ -1,0 +1,101 @@
+//! What is done beside requests: fetched files are synced in groups, and after an unclean stop those that
+//! were not are read again before anybody gets them.
+
+use crate::Registry;
+use futures_util::TryStreamExt as _;
+use std::collections::HashMap;
+use std::time::Duration;
+use weir_core::{Digest, Error, Hasher, Result};
+use weir_store::BlobKey;
+use weir_store::rows::Id;
+
+impl Registry {
+    /// Reads every blob again that was not known to be on the disk when the last process ended, and removes
+    /// those that are not what they are named; they are fetched again when asked for. Returns how many were
+    /// removed. Call it before serving.
+    pub async fn recover(&self) -> Result<u64> {
+        let unsynced = self.inner.store.read().await?.unsynced_blobs().await?;
+        let mut removed = 0;
+        for (domain, digest, size) in unsynced {
+            let key = BlobKey::Asset { domain: domain.clone(), digest };
+            if !self.is_whole(&key, digest, size).await? {
+                tracing::warn!(%digest, "removed a file that an unclean stop damaged; it is fetched again when asked for");
+                self.inner.store.blobs().delete(&key).await?;
+                removed += 1;
+            }
+        }
+        self.sync_fetched().await?;
+        Ok(removed)
+    }
+
+    async fn is_whole(&self, key: &BlobKey, digest: Digest, size: u64) -> Result<bool> {
+        // A header that a crash damaged counts as a damaged file.
+        let Ok(Some(blob)) = self.inner.store.blobs().open(key).await else { return Ok(false) };
+        if blob.size() != size {
+            return Ok(false);
+        }
+        let mut hasher = Hasher::new();
+        let mut pieces = blob.read(0..size);
+        while let Ok(Some(piece)) = pieces.try_next().await {
+            hasher.update(&piece);
+        }
+        Ok(hasher.finish().sha256 == digest)
+    }
+
+    /// Makes fetched files safe from a power cut, all that wait in one go. Returns how many.
+    pub async fn sync_fetched(&self) -> Result<usize> {
+        let unsynced = self.inner.store.read().await?.unsynced_blobs().await?;
+        let count = unsynced.len();
+        let mut by_domain: HashMap<Id, Vec<Digest>> = HashMap::new();
+        for (domain, digest, _) in unsynced {
+            by_domain.entry(domain).or_default().push(digest);
+        }
+        for (domain, digests) in by_domain {
+            let key = |digest: &Digest| BlobKey::Asset { domain: domain.clone(), digest: *digest };
+            let keys: Vec<BlobKey> = digests.iter().map(key).collect();
+            self.inner.store.blobs().sync(&keys).await?;
+            self.inner
+                .store
+                .write(move |session| {
+                    Box::pin(async move { Ok::<_, Error>(session.mark_synced(&domain, &digests).await?) })
+                })
+                .await?;
+        }
+        Ok(count)
+    }
+
+    /// Syncs fetched files once a second and drops expired tokens once an hour, until `stop` resolves.
+    pub async fn run_background(&self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut ticks = 0_u64;
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                _ = second.tick() => {}
+            }
+            if let Err(error) = self.sync_fetched().await {
+                tracing::warn!(%error, "fetched files could not be synced yet");
+            }
+            ticks += 1;
+            if ticks.is_multiple_of(3600)
+                && let Err(error) = self.drop_expired_tokens().await
+            {
+                tracing::warn!(%error, "expired tokens could not be dropped yet");
+            }
+        }
+        if let Err(error) = self.sync_fetched().await {
+            tracing::warn!(%error, "fetched files could not be synced at the end; they are read again at the next start");
+        }
+    }
+
+    async fn drop_expired_tokens(&self) -> Result<u64> {
+        let now = self.now();
+        self.inner
+            .store
+            .write(move |session| {
+                Box::pin(async move { Ok::<_, Error>(session.delete_expired_tokens(now).await?) })
+            })
+            .await
+    }
+}

@@ -1,0 +1,82 @@
+//! Search among the packages held along a chain; it stays inside.
+
+use crate::Registry;
+use crate::scope::Scope;
+use crate::topology::RepositoryState;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use weir_core::{Action, ConnectionName, PackageName, Result, quota};
+use weir_store::rows::Id;
+
+/// A page of search results: packages; the caller asks for the view of each.
+#[derive(Debug, Clone)]
+pub struct SearchResult {
+    /// The packages found, in order of name.
+    pub packages: Vec<PackageName>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+impl Registry {
+    /// Packages of the scope's format held along the chain whose name, namespace, summary or keywords hold
+    /// all of the words.
+    pub async fn search(&self, scope: &Scope, text: &str, size: usize, from: usize) -> Result<SearchResult> {
+        self.authorize_scope(scope, Action::ReadFromRepository)?;
+        let repositories: Vec<Id> = chain(scope).into_iter().map(|found| found.row.id.clone()).collect();
+        let mut session = self.inner.store.read().await?;
+        let format = scope.format.as_str();
+        let (names, total) = session.search_packages(&repositories, format, text, size, from).await?;
+        let named = |(namespace, name): &(String, String)| {
+            let namespace = if namespace.is_empty() { None } else { Some(namespace.as_str()) };
+            PackageName::new(scope.format, namespace, name)
+        };
+        Ok(SearchResult { packages: names.iter().map(named).collect::<Result<_>>()?, total })
+    }
+
+    /// Which of these names a public index is held for along the chain (for `npm audit`: only such names
+    /// may be told to a public registry).
+    pub async fn known_publicly(&self, scope: &Scope, packages: &[PackageName]) -> Result<Vec<bool>> {
+        self.authorize_scope(scope, Action::ReadFromRepository)?;
+        let chain = chain(scope);
+        let connections: BTreeSet<&ConnectionName> =
+            chain.iter().filter_map(|repository| self.connection_for(repository, scope.format)).collect();
+        let mut known = Vec::with_capacity(packages.len());
+        for package in packages {
+            let mut held = false;
+            for connection in &connections {
+                held = held || self.public_index_is_held(&scope.domain, connection, package).await?;
+            }
+            known.push(held);
+        }
+        Ok(known)
+    }
+
+    /// Posts a bounded body to the first external connection of the chain, uncached, and gives its answer
+    /// (at most 32 MiB). `Ok(None)` when the registry says 404; no connection on the chain is an error.
+    pub async fn post_upstream(
+        &self,
+        scope: &Scope,
+        path: &str,
+        content_type: &str,
+        body: bytes::Bytes,
+    ) -> Result<Option<bytes::Bytes>> {
+        self.authorize_scope(scope, weir_core::Action::ReadFromRepository)?;
+        let graph = scope.domain.graph(&scope.repository);
+        let connection =
+            graph.iter().find_map(|(repository, _)| self.connection_for(repository, scope.format));
+        let Some(connection) = connection else {
+            return Err(weir_core::Error::unavailable(format!(
+                "repository '{}' has no external connection for {} on its path, so nobody can be asked; associate \
+                 one: aws codeartifact associate-external-connection",
+                scope.repository.row.name, scope.format
+            )));
+        };
+        self.post_to(connection, path, content_type, body).await
+    }
+}
+
+/// The repositories that are searched for a request, the asked one first.
+fn chain(scope: &Scope) -> Vec<Arc<RepositoryState>> {
+    let graph = scope.domain.graph(&scope.repository);
+    graph.into_iter().take(quota::REPOSITORIES_SEARCHED).map(|(repository, _)| repository).collect()
+}

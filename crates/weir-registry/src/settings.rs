@@ -1,0 +1,117 @@
+//! The settings the spine obeys; the binary reads them from flags, variables and the file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+use weir_core::path::Rules;
+
+/// Settings of the spine.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The Region in ARNs.
+    pub region: String,
+    /// `reserve-internal-names` and waiting times.
+    pub rules: Rules,
+    /// `immutable-versions`: other bytes are refused for a deleted version too.
+    pub immutable_versions: bool,
+    /// `retain-whole-version`: the files of a retained version that nobody asked for are fetched too.
+    pub retain_whole_version: bool,
+    /// How long a public index is fresh.
+    pub freshness: Duration,
+    /// How long the absence of a public package is remembered.
+    pub negative_freshness: Duration,
+    /// At most one forced revalidation of one document in this time.
+    pub revalidation_interval: Duration,
+    /// Index documents above this many bytes are refused.
+    pub max_index_bytes: u64,
+    /// Files above this many bytes are refused.
+    pub max_asset_bytes: u64,
+    /// Rendered indexes kept in memory, in bytes.
+    pub index_memory_bytes: usize,
+    /// Parsed public indexes kept in memory, in bytes.
+    pub document_memory_bytes: usize,
+    /// How long to wait for a connection to a public registry.
+    pub connect_timeout: Duration,
+    /// How long to wait for the headers of its answer.
+    pub response_timeout: Duration,
+    /// How long to wait for its next byte.
+    pub idle_timeout: Duration,
+    /// Settings of external connections by name, from flags, variables and the file.
+    pub connections: BTreeMap<String, ConnectionSettings>,
+    /// Authorities that are Weir's own and must not be an upstream: listener, `public-url`, host suffixes.
+    pub own_authorities: Vec<String>,
+    /// `endpoint-template`.
+    pub endpoint_template: String,
+    /// `endpoint-template-dualstack`.
+    pub endpoint_template_dualstack: Option<String>,
+    /// The data folder, for rendered indexes too large for memory.
+    pub data: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            rules: Rules::default(),
+            immutable_versions: false,
+            retain_whole_version: false,
+            freshness: Duration::from_secs(300),
+            negative_freshness: Duration::from_secs(60),
+            revalidation_interval: Duration::from_secs(10),
+            max_index_bytes: 256 * 1024 * 1024,
+            max_asset_bytes: weir_core::quota::ASSET_BYTES,
+            index_memory_bytes: 32 * 1024 * 1024,
+            document_memory_bytes: 16 * 1024 * 1024,
+            connect_timeout: Duration::from_secs(10),
+            response_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
+            connections: BTreeMap::new(),
+            own_authorities: Vec::new(),
+            endpoint_template: "{base}/{format}/d/{domain}-{owner}/{repo}/".to_owned(),
+            endpoint_template_dualstack: None,
+            data: PathBuf::from("weir-data"),
+        }
+    }
+}
+
+/// One table `[external-connections."NAME"]`; also what `weir connections set` stores, sealed.
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ConnectionSettings {
+    /// The address that a package manager would be configured with.
+    pub url: Option<String>,
+    /// The format it speaks; known for the public ones.
+    pub format: Option<String>,
+    /// Basic authentication.
+    pub username: Option<String>,
+    /// Basic authentication.
+    pub password: Option<String>,
+    /// Bearer token.
+    pub token: Option<String>,
+    /// Further headers.
+    pub headers: BTreeMap<String, String>,
+    /// Origins (`scheme://host:port`) besides `url`'s that files may come from although they are private.
+    pub allowed_hosts: Vec<String>,
+    /// A CA certificate file (PEM) to trust.
+    pub ca_file: Option<PathBuf>,
+    /// An HTTP proxy to go through.
+    pub proxy: Option<String>,
+    /// Seconds an index is fresh.
+    pub freshness: Option<u64>,
+    /// Seconds the absence of a package is remembered.
+    pub negative_freshness: Option<u64>,
+    /// Index documents above this many bytes are refused.
+    pub max_index_bytes: Option<u64>,
+    /// Seconds to wait for a connection.
+    pub connect_timeout: Option<u64>,
+    /// Seconds to wait for the headers of an answer.
+    pub response_timeout: Option<u64>,
+    /// Seconds to wait for the next byte.
+    pub idle_timeout: Option<u64>,
+}
+
+impl std::fmt::Debug for ConnectionSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectionSettings").field("url", &self.url).finish_non_exhaustive()
+    }
+}

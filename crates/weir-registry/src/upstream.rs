@@ -1,0 +1,320 @@
+//! Public registries: where they are, how they are asked, and what is trusted of them.
+//!
+//! - `client`: one request, with limits and redirects; `address`: which addresses may be asked;
+//! - `breaker`: when one stops asking;
+//! - `documents`: index documents kept with ETag and age, stale ones served while a registry is down;
+//!   `known`: their parsed forms in memory;
+//! - [`flight`]: one download, many readers;
+//! - `fetch`: a file of a public version, fetched, verified, retained.
+
+mod address;
+pub(crate) mod breaker;
+pub(crate) mod client;
+pub(crate) mod documents;
+pub(crate) mod fetch;
+pub mod flight;
+pub(crate) mod known;
+
+use crate::Registry;
+use crate::settings::ConnectionSettings;
+use crate::topology::{lock_read, lock_write};
+use breaker::Breaker;
+use client::Clients;
+use futures_util::future::BoxFuture;
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+use url::Url;
+use weir_core::{ConnectionName, Error, Result, Timestamp};
+use weir_store::rows::ConnectionRow;
+
+/// How long an address that could not be found is not looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Asks a package manager of this machine for the address it is set up with.
+pub trait Discover: Send + Sync + 'static {
+    /// Runs the command and gives the first line it prints; the error names what is missing.
+    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<String>>;
+}
+
+/// A [`Discover`] that finds nothing: for tests and for machines without package managers.
+pub struct NoDiscovery;
+
+impl Discover for NoDiscovery {
+    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move {
+            Err(Error::unavailable(format!("'{}' is not asked on this machine", command.join(" "))))
+        })
+    }
+}
+
+/// All that is known of public registries in this process.
+pub(crate) struct Upstream {
+    discover: Arc<dyn Discover>,
+    connections: RwLock<HashMap<ConnectionName, Arc<Connection>>>,
+    breakers: RwLock<HashMap<ConnectionName, Arc<Breaker>>>,
+    discovering: tokio::sync::Mutex<()>,
+    /// Connections whose address could not be found, and why: asked again after `LOOK_AGAIN`.
+    unknown: RwLock<HashMap<ConnectionName, (Timestamp, String)>>,
+    pub(crate) indexes: known::KnownIndexes,
+    pub(crate) flights: flight::Flights,
+}
+
+/// An external connection whose address is known.
+pub(crate) struct Connection {
+    pub(crate) name: ConnectionName,
+    /// The registry's root; its path ends in `/`.
+    pub(crate) url: Url,
+    pub(crate) settings: ConnectionSettings,
+    pub(crate) clients: Clients,
+    pub(crate) breaker: Arc<Breaker>,
+}
+
+impl Connection {
+    pub(crate) fn freshness(&self, registry: &Registry) -> Duration {
+        self.settings.freshness.map_or(registry.inner.settings.freshness, Duration::from_secs)
+    }
+
+    pub(crate) fn negative_freshness(&self, registry: &Registry) -> Duration {
+        self.settings
+            .negative_freshness
+            .map_or(registry.inner.settings.negative_freshness, Duration::from_secs)
+    }
+
+    pub(crate) fn max_index_bytes(&self, registry: &Registry) -> u64 {
+        self.settings.max_index_bytes.unwrap_or(registry.inner.settings.max_index_bytes)
+    }
+}
+
+impl Upstream {
+    pub(crate) fn new(discover: Arc<dyn Discover>, document_memory_bytes: usize) -> Self {
+        Self {
+            discover,
+            connections: RwLock::default(),
+            breakers: RwLock::default(),
+            discovering: tokio::sync::Mutex::default(),
+            unknown: RwLock::default(),
+            indexes: known::KnownIndexes::new(document_memory_bytes),
+            flights: flight::Flights::default(),
+        }
+    }
+
+    pub(crate) fn breaker(&self, name: &ConnectionName) -> Arc<Breaker> {
+        if let Some(breaker) = lock_read(&self.breakers).get(name) {
+            return breaker.clone();
+        }
+        lock_write(&self.breakers).entry(name.clone()).or_default().clone()
+    }
+
+    /// Forgets the connection in memory; its next use reads settings and database again.
+    pub(crate) fn forget(&self, name: &ConnectionName) {
+        lock_write(&self.connections).remove(name);
+        lock_write(&self.breakers).remove(name);
+        lock_write(&self.unknown).remove(name);
+    }
+}
+
+impl Registry {
+    /// The connection with its address: from the settings, the database, or the package manager of this
+    /// machine, in that order (`weir.md` 2). Unavailable, with the line to write, when none is known.
+    pub(crate) async fn upstream_connection(&self, name: &ConnectionName) -> Result<Arc<Connection>> {
+        if let Some(found) = lock_read(&self.inner.upstream.connections).get(name) {
+            return Ok(found.clone());
+        }
+        // One look-up at a time, so that a package manager is asked once for a thousand clients.
+        let _one = self.inner.upstream.discovering.lock().await;
+        if let Some(found) = lock_read(&self.inner.upstream.connections).get(name) {
+            return Ok(found.clone());
+        }
+        let now = self.now();
+        if let Some((until, why)) = lock_read(&self.inner.upstream.unknown).get(name)
+            && now < *until
+        {
+            return Err(Error::unavailable(why.clone()));
+        }
+        let made = match self.find_address(name).await {
+            Ok((settings, url, source)) => self.make_connection(name, settings, &url, &source),
+            Err(error) => Err(error),
+        };
+        if let Err(Error::Unavailable { message, .. }) = &made {
+            let entry = (documents::later(now, LOOK_AGAIN), message.clone());
+            lock_write(&self.inner.upstream.unknown).insert(name.clone(), entry);
+        }
+        let connection = Arc::new(made?);
+        lock_write(&self.inner.upstream.connections).insert(name.clone(), connection.clone());
+        Ok(connection)
+    }
+
+    async fn find_address(&self, name: &ConnectionName) -> Result<(ConnectionSettings, String, String)> {
+        let configured = self.inner.settings.connections.get(name.as_str()).cloned();
+        if let Some(settings) = &configured
+            && let Some(url) = settings.url.clone()
+        {
+            return Ok((settings.clone(), url, "setting".to_owned()));
+        }
+        let stored = self.inner.store.read().await?.connection(name).await?;
+        if let Some(row) = stored {
+            let mut settings = self.stored_settings(&row)?;
+            if let Some(configured) = configured {
+                settings = ConnectionSettings { url: None, ..configured };
+            }
+            return Ok((settings, row.url, row.source));
+        }
+        let row = self.discover_address(name).await?;
+        Ok((configured.unwrap_or_default(), row.url, row.source))
+    }
+
+    pub(crate) fn stored_settings(&self, row: &ConnectionRow) -> Result<ConnectionSettings> {
+        let Some(sealed) = &row.sealed_settings else { return Ok(ConnectionSettings::default()) };
+        let plain = self.inner.master_key.open(row.name.as_str(), sealed)?;
+        serde_json::from_slice(&plain).map_err(Error::internal)
+    }
+
+    /// Asks the package manager of this machine, and stores what it says.
+    pub(crate) async fn discover_address(&self, name: &ConnectionName) -> Result<ConnectionRow> {
+        let command = self
+            .inner
+            .formats
+            .iter()
+            .flat_map(|format| format.connections())
+            .find(|known| known.name == name.as_str())
+            .map(|known| known.discovery)
+            .unwrap_or_default();
+        if command.is_empty() {
+            return Err(Error::unavailable(format!("no address is known for {name}; {}", self.advice(name))));
+        }
+        let said = self.inner.upstream.discover.discover(command).await.map_err(|why| {
+            Error::unavailable(format!("no address is known for {name} ({why}); {}", self.advice(name)))
+        })?;
+        let source = command.join(" ");
+        let mut url = parse_address(name, &said)
+            .map_err(|why| Error::unavailable(format!("{source} says: {why}; {}", self.advice(name))))?;
+        self.refuse_own_address(name, &url)?;
+        let mut settings = ConnectionSettings::default();
+        hide_user_info(&mut url, &mut settings);
+        self.store_connection(name, url.as_str(), &source, settings).await
+    }
+
+    /// Stores an address with its settings, sealed, and forgets what was in memory.
+    pub(crate) async fn store_connection(
+        &self,
+        name: &ConnectionName,
+        url: &str,
+        source: &str,
+        settings: ConnectionSettings,
+    ) -> Result<ConnectionRow> {
+        let sealed_settings = if settings == ConnectionSettings::default() {
+            None
+        } else {
+            let plain = serde_json::to_vec(&settings).map_err(Error::internal)?;
+            Some(self.inner.master_key.seal(&*self.inner.secrets, name.as_str(), &plain)?)
+        };
+        let row = ConnectionRow {
+            name: name.clone(),
+            url: url.to_owned(),
+            source: source.to_owned(),
+            found_at: self.now(),
+            sealed_settings,
+        };
+        let stored = row.clone();
+        self.inner
+            .store
+            .write(move |session| {
+                Box::pin(async move { Ok::<_, Error>(session.put_connection(&stored).await?) })
+            })
+            .await?;
+        self.inner.upstream.forget(name);
+        self.inner.generations.topology_changed();
+        Ok(row)
+    }
+
+    fn make_connection(
+        &self,
+        name: &ConnectionName,
+        mut settings: ConnectionSettings,
+        url: &str,
+        source: &str,
+    ) -> Result<Connection> {
+        let mut url = parse_address(name, url).map_err(|why| {
+            Error::unavailable(format!(
+                "the address of {name} ({source}) cannot be used: {why}; {}",
+                self.advice(name)
+            ))
+        })?;
+        self.refuse_own_address(name, &url)?;
+        hide_user_info(&mut url, &mut settings);
+        let clients = Clients::new(&url, &settings, &self.inner.settings)?;
+        let breaker = self.inner.upstream.breaker(name);
+        Ok(Connection { name: name.clone(), url, settings, clients, breaker })
+    }
+
+    /// After `weir login npm`, npm's own address is Weir: that must not become an upstream.
+    pub(crate) fn refuse_own_address(&self, name: &ConnectionName, url: &Url) -> Result<()> {
+        let host = url.host_str().unwrap_or("");
+        let authority = match url.port_or_known_default() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let own = self
+            .inner
+            .settings
+            .own_authorities
+            .iter()
+            .any(|own| own.strip_prefix('.').map_or(*own == authority, |suffix| host.ends_with(suffix)));
+        if own {
+            return Err(Error::unavailable(format!(
+                "the address found for {name} is this server itself; {}",
+                self.advice(name)
+            )));
+        }
+        Ok(())
+    }
+
+    /// The exact line that gives a connection an address.
+    pub(crate) fn advice(&self, name: &ConnectionName) -> String {
+        format!(
+            "give it one with: weir connections set {name} URL (or start with --external-connection {name}=URL)"
+        )
+    }
+}
+
+/// Reads an address as a package manager writes it: http or https, `sparse+` taken off, ending in `/`.
+pub(crate) fn parse_address(name: &ConnectionName, text: &str) -> Result<Url, String> {
+    let text = text.trim();
+    let text = text.strip_prefix("sparse+").unwrap_or(text);
+    let mut url = Url::parse(text).map_err(|e| format!("the address of {name} is not a URL: {e}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(format!("the address of {name} must begin with http:// or https://"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("the address of {name} must have no query and no fragment"));
+    }
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// Moves user info out of the address into the settings that are never shown.
+pub(crate) fn hide_user_info(url: &mut Url, settings: &mut ConnectionSettings) {
+    let decode = |text: &str| percent_decode(text);
+    if !url.username().is_empty() && settings.username.is_none() {
+        settings.username = Some(decode(url.username()));
+    }
+    if let Some(password) = url.password()
+        && settings.password.is_none()
+    {
+        settings.password = Some(decode(password));
+    }
+    // Both fail only for addresses without a host, which parse_address refused.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+}
+
+fn percent_decode(text: &str) -> String {
+    url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
+}

@@ -1,0 +1,393 @@
+//! One request to a public registry: limits, redirects, and no way into the private network.
+//!
+//! A target of another origin than the connection's own (or an `allowed-hosts` entry) is followed only to
+//! public addresses, checked after DNS and again at every redirect. Credentials go to the connection's own
+//! origin only.
+
+use super::Connection;
+use super::address::{PRIVATE, PublicOnly, refuse_private_literal};
+use crate::Registry;
+use crate::settings::{ConnectionSettings, Settings};
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VIA,
+};
+use reqwest::{Method, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+use weir_core::{ConnectionName, Error, Result};
+
+const MOST_REDIRECTS: usize = 5;
+
+/// Why a request to a public registry failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// It does not answer, or says that it cannot now.
+    #[error("{why}")]
+    Unavailable { retry_after: Duration, why: String },
+    /// It answered with something that cannot be right or must not be followed.
+    #[error("{0}")]
+    Bad(String),
+}
+
+impl FetchError {
+    pub(crate) fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { retry_after: Duration::from_secs(5), why: why.into() }
+    }
+
+    /// As the error of a use case, naming the connection and what was asked.
+    pub(crate) fn of(self, connection: &ConnectionName, asked: &str) -> Error {
+        match self {
+            Self::Unavailable { retry_after, why } => Error::Unavailable {
+                retry_after,
+                message: format!("{connection} does not give {asked} now: {why}; try again later"),
+            },
+            Self::Bad(why) => {
+                Error::bad_upstream(format!("{connection} gave something wrong for {asked}: {why}"))
+            }
+        }
+    }
+}
+
+/// The HTTP clients of one connection.
+pub(crate) struct Clients {
+    /// For the connection's own origin and allowed hosts.
+    trusted: Kinds,
+    /// For all others: public addresses only.
+    guarded: Kinds,
+    allowed: Vec<String>,
+    own: String,
+    authorization: Option<HeaderValue>,
+    headers: HeaderMap,
+    response_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+struct Kinds {
+    documents: reqwest::Client,
+    files: reqwest::Client,
+}
+
+/// What is asked for, since files must come as they are and documents may come compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Document,
+    File,
+}
+
+impl Clients {
+    pub(crate) fn new(url: &Url, settings: &ConnectionSettings, defaults: &Settings) -> Result<Self> {
+        let seconds = |own: Option<u64>, default: Duration| own.map_or(default, Duration::from_secs);
+        let build = |guarded: bool, gzip: bool| -> Result<reqwest::Client> {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(seconds(settings.connect_timeout, defaults.connect_timeout))
+                .pool_idle_timeout(Duration::from_secs(60))
+                .gzip(gzip)
+                .no_proxy();
+            if guarded {
+                builder = builder.dns_resolver(Arc::new(PublicOnly));
+            }
+            if let Some(proxy) = &settings.proxy {
+                let proxy = reqwest::Proxy::all(proxy).map_err(|e| Error::invalid("proxy", e.to_string()))?;
+                builder = builder.proxy(proxy);
+            }
+            if let Some(file) = &settings.ca_file {
+                let pem = fs_err::read(file).map_err(|e| Error::invalid("ca-file", e.to_string()))?;
+                for certificate in reqwest::Certificate::from_pem_bundle(&pem)
+                    .map_err(|e| Error::invalid("ca-file", e.to_string()))?
+                {
+                    builder = builder.add_root_certificate(certificate);
+                }
+            }
+            builder.build().map_err(Error::internal)
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            let name =
+                HeaderName::try_from(name.as_str()).map_err(|e| Error::invalid("headers", e.to_string()))?;
+            let mut value = HeaderValue::try_from(value.as_str())
+                .map_err(|e| Error::invalid("headers", e.to_string()))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        Ok(Self {
+            trusted: Kinds { documents: build(false, true)?, files: build(false, false)? },
+            guarded: Kinds { documents: build(true, true)?, files: build(true, false)? },
+            allowed: settings
+                .allowed_hosts
+                .iter()
+                .filter_map(|text| Url::parse(text).ok())
+                .map(|url| origin(&url))
+                .collect(),
+            own: origin(url),
+            authorization: authorization(settings)?,
+            headers,
+            response_timeout: seconds(settings.response_timeout, defaults.response_timeout),
+            idle_timeout: seconds(settings.idle_timeout, defaults.idle_timeout),
+        })
+    }
+}
+
+fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+fn authorization(settings: &ConnectionSettings) -> Result<Option<HeaderValue>> {
+    use base64::Engine as _;
+    let text = match (&settings.token, &settings.username, &settings.password) {
+        (Some(token), _, _) => format!("Bearer {token}"),
+        (None, Some(user), password) => {
+            let pair = format!("{user}:{}", password.as_deref().unwrap_or(""));
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        }
+        (None, None, _) => return Ok(None),
+    };
+    let mut value = HeaderValue::try_from(text).map_err(|e| Error::invalid("token", e.to_string()))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// An answer whose headers are in and whose status is 200, 304 or 404.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    response: reqwest::Response,
+    idle_timeout: Duration,
+}
+
+impl Answer {
+    /// `Content-Length`, when the body comes as it is.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: HeaderName) -> Option<String> {
+        Some(self.headers.get(name)?.to_str().ok()?.to_owned())
+    }
+
+    /// The next piece of the body.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        match tokio::time::timeout(self.idle_timeout, self.response.chunk()).await {
+            Ok(Ok(chunk)) => Ok(chunk),
+            Ok(Err(e)) => Err(FetchError::unavailable(format!("the body broke off ({})", root_cause(&e)))),
+            Err(_) => {
+                Err(FetchError::unavailable(format!("no byte came for {} s", self.idle_timeout.as_secs())))
+            }
+        }
+    }
+
+    /// The whole body, refused above `limit` bytes.
+    pub(crate) async fn collect(mut self, limit: u64) -> Result<Bytes, FetchError> {
+        let mut body = BytesMut::new();
+        let too_large =
+            || FetchError::Bad(format!("the document is larger than {limit} bytes (max-index-bytes)"));
+        if self.length().is_some_and(|length| length > limit) {
+            return Err(too_large());
+        }
+        while let Some(chunk) = self.chunk().await? {
+            if body.len() as u64 + chunk.len() as u64 > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+}
+
+impl Connection {
+    /// The absolute URL of a path below the registry's root, or of an absolute URL.
+    pub(crate) fn resolve(&self, path: &str) -> Result<Url, FetchError> {
+        let joined = if path.starts_with("http://") || path.starts_with("https://") {
+            Url::parse(path)
+        } else {
+            // A relative path never begins with a scheme: "@scope%2fname" and "a:b" stay paths.
+            self.url.join(&format!("./{}", path.trim_start_matches('/')))
+        };
+        let url = joined.map_err(|e| FetchError::Bad(format!("it names a URL that cannot be read: {e}")))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(FetchError::Bad("it names a URL with user info".to_owned()));
+        }
+        Ok(url)
+    }
+
+    /// Sends a GET, follows redirects, and gives 200, 304 or 404 (410 counts as 404).
+    pub(crate) async fn get(
+        &self,
+        registry: &Registry,
+        path: &str,
+        kind: Kind,
+        headers: HeaderMap,
+    ) -> Result<Answer, FetchError> {
+        self.request(registry, Method::GET, path, kind, headers, None).await
+    }
+
+    /// Sends a request with an optional body, through the breaker.
+    pub(crate) async fn request(
+        &self,
+        registry: &Registry,
+        method: Method,
+        path: &str,
+        kind: Kind,
+        headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<Answer, FetchError> {
+        let url = self.resolve(path)?;
+        if let Err((retry_after, why)) = self.breaker.admit(registry.now()) {
+            return Err(FetchError::Unavailable {
+                retry_after,
+                why: format!("it failed repeatedly and is not asked again yet ({why})"),
+            });
+        }
+        registry.metrics().upstream_requests.inc();
+        let result = self.follow(registry, method, url, kind, headers, body).await;
+        match &result {
+            Ok(_) | Err(FetchError::Bad(_)) => self.breaker.succeeded(registry.now()),
+            Err(FetchError::Unavailable { why, .. }) => {
+                registry.metrics().upstream_failures.inc();
+                self.breaker.failed(registry.now(), why);
+                tracing::warn!(connection = %self.name, path, why, "public registry does not answer");
+            }
+        }
+        result
+    }
+
+    async fn follow(
+        &self,
+        registry: &Registry,
+        method: Method,
+        mut url: Url,
+        kind: Kind,
+        mut headers: HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<Answer, FetchError> {
+        if let Ok(via) = HeaderValue::try_from(format!("1.1 {}", registry.instance())) {
+            headers.insert(VIA, via);
+        }
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.send(method.clone(), &url, kind, &headers, body.clone()).await?;
+            let status = response.status();
+            let via = response.headers().get(VIA).and_then(|via| via.to_str().ok());
+            if via.is_some_and(|via| via.contains(registry.instance())) {
+                return Err(FetchError::Bad(format!(
+                    "its address is this server itself; {}",
+                    registry.advice(&self.name)
+                )));
+            }
+            if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
+                let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+                let target = target.ok_or_else(|| FetchError::Bad(format!("a {status} without Location")))?;
+                let next = url
+                    .join(target)
+                    .map_err(|e| FetchError::Bad(format!("a redirect to something that is no URL: {e}")))?;
+                if url.scheme() == "https" && next.scheme() != "https" {
+                    return Err(FetchError::Bad("a redirect from https to http".to_owned()));
+                }
+                url = next;
+                continue;
+            }
+            return self.judge(response);
+        }
+        Err(FetchError::Bad(format!("more than {MOST_REDIRECTS} redirects")))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        kind: Kind,
+        headers: &HeaderMap,
+        body: Option<Bytes>,
+    ) -> Result<reqwest::Response, FetchError> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(FetchError::Bad(format!("a URL of scheme '{}'", url.scheme())));
+        }
+        let own = origin(url) == self.clients.own;
+        let trusted = own || self.clients.allowed.contains(&origin(url));
+        if !trusted {
+            refuse_private_literal(url, &self.name)?;
+        }
+        let kinds = if trusted { &self.clients.trusted } else { &self.clients.guarded };
+        let client = match kind {
+            Kind::Document => &kinds.documents,
+            Kind::File => &kinds.files,
+        };
+        let mut request = client.request(method, url.clone()).headers(headers.clone());
+        if kind == Kind::File {
+            request = request.header(ACCEPT_ENCODING, "identity");
+        }
+        if own {
+            request = request.headers(self.clients.headers.clone());
+            if let Some(authorization) = &self.clients.authorization {
+                request = request.header(AUTHORIZATION, authorization.clone());
+            }
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        match tokio::time::timeout(self.clients.response_timeout, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(e)) => {
+                let why = root_cause(&e);
+                if why.contains(PRIVATE) {
+                    return Err(FetchError::Bad(why));
+                }
+                Err(FetchError::unavailable(format!("no connection ({why})")))
+            }
+            Err(_) => Err(FetchError::unavailable(format!(
+                "no answer within {} s",
+                self.clients.response_timeout.as_secs()
+            ))),
+        }
+    }
+
+    fn judge(&self, response: reqwest::Response) -> Result<Answer, FetchError> {
+        let status = response.status();
+        let headers = response.headers().clone();
+        match status {
+            StatusCode::OK | StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND => {
+                Ok(Answer { status, headers, response, idle_timeout: self.clients.idle_timeout })
+            }
+            StatusCode::GONE => Ok(Answer {
+                status: StatusCode::NOT_FOUND,
+                headers,
+                response,
+                idle_timeout: self.clients.idle_timeout,
+            }),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
+                let wait = headers
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok()?.parse().ok())
+                    .map_or(Duration::from_secs(10), |s: u64| Duration::from_secs(s.clamp(1, 3600)));
+                Err(FetchError::Unavailable { retry_after: wait, why: format!("it answered {status}") })
+            }
+            _ if status.is_server_error() => Err(FetchError::unavailable(format!("it answered {status}"))),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::Bad(format!(
+                "it answered {status}; if it wants credentials: weir connections set {} --token …",
+                self.name
+            ))),
+            _ => Err(FetchError::Bad(format!("it answered {status}"))),
+        }
+    }
+}
+
+/// The innermost reason of a client error, without the URL (which may name private packages).
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// `Accept` as the only header.
+pub(crate) fn accept(value: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(ACCEPT, value);
+    }
+    headers
+}

@@ -1,0 +1,360 @@
+//! A file of a public version: fetched once for all who wait, verified, kept, and its rows committed before
+//! anybody gets its last bytes.
+
+use super::client::{FetchError, Kind, accept};
+use super::flight::{Download, FlightKey, FlightReader, Progress};
+use super::{Connection, client};
+use crate::Registry;
+use crate::format::{Description, RemoteAsset};
+use crate::retain::{Context, revision};
+use crate::topology::{DomainState, RepositoryState, lock};
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+use std::sync::Arc;
+use std::time::Duration;
+use weir_core::digest::{Digests, Expected};
+use weir_core::{
+    ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime, Result, Version,
+    VersionStatus,
+};
+use weir_store::blob::HEADER_BYTES;
+use weir_store::rows::{AssetRow, AssetState, ContentRow, Id, VersionRow};
+use weir_store::{BlobKey, Durability, Spooled};
+
+/// How long a file that was begun for a HEAD waits for somebody who wants its bytes; then they go. A HEAD
+/// retains nothing, and whoever sends one mostly comes again.
+const UNASKED: Duration = Duration::from_secs(30);
+
+/// A file of a public version, and the version it belongs to.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) domain: Arc<DomainState>,
+    /// The repository whose connection leads to it.
+    pub(crate) holder: Arc<RepositoryState>,
+    pub(crate) connection: ConnectionName,
+    pub(crate) package: PackageName,
+    pub(crate) version: Version,
+    /// The format's document of the version.
+    pub(crate) metadata: String,
+    pub(crate) description: Description,
+    pub(crate) parser: i64,
+    pub(crate) flags: Flags,
+    pub(crate) publish_time: PublishTime,
+    /// All files of the version; `asset` is one of them.
+    pub(crate) assets: Vec<RemoteAsset>,
+    pub(crate) asset: usize,
+}
+
+impl Wanted {
+    fn file(&self) -> &RemoteAsset {
+        &self.assets[self.asset]
+    }
+
+    fn coordinate(&self) -> String {
+        let package = &self.package;
+        format!(
+            "{}/{}/{}/{}/{}",
+            package.format,
+            package.namespace_or_empty(),
+            package.name,
+            self.version.key(),
+            self.file().name
+        )
+    }
+}
+
+impl Registry {
+    /// Joins or starts the download of a file; `asked` gets a row when it is done. Without anybody who asks for
+    /// a row, none is written.
+    pub(crate) async fn fly(&self, wanted: Wanted, asked: Option<&Id>) -> Result<FlightReader> {
+        let connection = self.upstream_connection(&wanted.connection).await?;
+        let key: FlightKey =
+            (wanted.domain.row.id.clone(), wanted.connection.to_string(), wanted.coordinate());
+        loop {
+            let (download, mine) = self.inner.upstream.flights.join(&key);
+            let reader = FlightReader::new(download.clone());
+            let registered = asked.is_none_or(|repository| download.register(repository));
+            if mine {
+                let registry = self.clone();
+                // Spawned, so that a client that leaves early does not stop it.
+                tokio::spawn(async move { registry.download(wanted, connection, &download).await });
+                return Ok(reader);
+            }
+            if registered {
+                return Ok(reader);
+            }
+            // Its rows were just written without ours: wait for the end and retain it as a held version.
+            let mut reader = reader;
+            if reader.done().await.is_ok()
+                && let Some(repository) = asked.and_then(|id| wanted.domain.repository_by_id(id))
+            {
+                let key = wanted.version.key();
+                let row = self.held_row(&wanted.holder.row.id, &wanted.package, key).await?;
+                self.retain_held(&wanted.domain, repository, &wanted.package, &row).await?;
+                return Ok(reader);
+            }
+        }
+    }
+
+    async fn download(&self, wanted: Wanted, connection: Arc<Connection>, download: &Download) {
+        let end = match self.fetch_file(&wanted, &connection, download).await {
+            Ok((size, digest)) => {
+                self.metrics().files_fetched.inc();
+                self.metrics().bytes_fetched.inc_by(size);
+                Progress::Done { size, digest }
+            }
+            Err(failure) => {
+                if let FetchError::Bad(why) = &failure {
+                    self.metrics().files_refused.inc();
+                    tracing::error!(connection = %wanted.connection, package = %wanted.package,
+                        version = %wanted.version, why, "refused a file of a public registry");
+                }
+                Progress::Failed(failure)
+            }
+        };
+        lock(&download.interested).take();
+        download.progress.send_replace(end);
+    }
+
+    async fn fetch_file(
+        &self,
+        wanted: &Wanted,
+        connection: &Connection,
+        download: &Download,
+    ) -> Result<(u64, Digest), FetchError> {
+        let file = wanted.file();
+        let mut answer = connection.get(self, &file.url, Kind::File, accept("*/*")).await?;
+        if answer.status != StatusCode::OK {
+            return Err(FetchError::Bad(format!(
+                "its index lists {} but the file is answered with {}",
+                file.name, answer.status
+            )));
+        }
+        if answer.header(CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html")) {
+            return Err(FetchError::Bad("an HTML page came where a file was asked".to_owned()));
+        }
+        let announced = answer.length();
+        if let (Some(announced), Some(promised)) = (announced, file.expected.size)
+            && announced != promised
+        {
+            return Err(FetchError::Bad(format!(
+                "{announced} bytes are announced where {promised} were promised"
+            )));
+        }
+        let most = self.inner.settings.max_asset_bytes;
+        let too_large = || FetchError::Bad(format!("the file is larger than {most} bytes (max-asset-bytes)"));
+        let size = announced.or(file.expected.size);
+        if size.is_some_and(|size| size > most) {
+            return Err(too_large());
+        }
+        let mut writer = self.inner.store.spool().begin().map_err(ours)?;
+        download.placed(writer.path().to_owned(), HEADER_BYTES).map_err(ours)?;
+        download.progress.send_replace(Progress::Running { written: 0, size });
+        while let Some(chunk) = answer.chunk().await? {
+            if writer.written() + chunk.len() as u64 > most {
+                return Err(too_large());
+            }
+            writer.write(chunk).await.map_err(ours)?;
+            download.progress.send_replace(Progress::Running { written: writer.written(), size });
+        }
+        let spooled = writer.finish().await.map_err(ours)?;
+        if let Some(announced) = announced
+            && announced != spooled.size
+        {
+            return Err(FetchError::unavailable(format!(
+                "{} bytes came of {announced} announced",
+                spooled.size
+            )));
+        }
+        self.verify(wanted, &file.expected, &spooled).await?;
+        drop(answer);
+        if !download.wanted_within(UNASKED).await {
+            return Err(FetchError::unavailable("only its headers were asked for"));
+        }
+        let (size, digest) = (spooled.size, spooled.digests.sha256);
+        self.keep_fetched(wanted, spooled, download).await.map_err(ours)?;
+        Ok((size, digest))
+    }
+
+    /// Compares with what the index promised, or with the digest that was seen first.
+    async fn verify(
+        &self,
+        wanted: &Wanted,
+        expected: &Expected,
+        spooled: &Spooled,
+    ) -> Result<(), FetchError> {
+        if let Some(mismatch) = expected.mismatch(&spooled.digests, spooled.size) {
+            return Err(FetchError::Bad(mismatch));
+        }
+        if expected.has_digest() {
+            return Ok(());
+        }
+        let (domain, connection) = (wanted.domain.row.id.clone(), wanted.connection.clone());
+        let (coordinate, digest, now) = (wanted.coordinate(), spooled.digests.sha256, self.now());
+        let pinned = self
+            .inner
+            .store
+            .write(move |session| {
+                Box::pin(async move {
+                    Ok::<_, Error>(session.put_pin(&domain, &connection, &coordinate, &digest, now).await?)
+                })
+            })
+            .await
+            .map_err(ours)?;
+        if pinned == digest {
+            return Ok(());
+        }
+        Err(FetchError::Bad(format!(
+            "SHA-256 is {digest} where {pinned} was seen first; if the change is right: weir connections unpin {} {}",
+            wanted.connection, wanted.package
+        )))
+    }
+
+    /// Keeps the bytes and commits the rows of the holder and of all who asked so far.
+    async fn keep_fetched(&self, wanted: &Wanted, spooled: Spooled, download: &Download) -> Result<()> {
+        let domain = wanted.domain.row.id.clone();
+        let (size, digests) = (spooled.size, spooled.digests.clone());
+        let key = BlobKey::Asset { domain: domain.clone(), digest: digests.sha256 };
+        self.inner.store.blobs().keep(&key, spooled, Durability::Later).await?;
+        loop {
+            let batch = {
+                let mut interested = lock(&download.interested);
+                match &mut *interested {
+                    Some(list) => std::mem::take(list),
+                    None => Vec::new(),
+                }
+            };
+            self.commit_fetched(wanted, size, &digests, &batch).await?;
+            let mut interested = lock(&download.interested);
+            // Whoever came during the commit gets a row too; then the list is closed.
+            if interested.as_ref().is_none_or(Vec::is_empty) {
+                *interested = None;
+                return Ok(());
+            }
+        }
+    }
+
+    async fn commit_fetched(
+        &self,
+        wanted: &Wanted,
+        size: u64,
+        digests: &Digests,
+        asked: &[Id],
+    ) -> Result<()> {
+        let context = Context::new(self, &wanted.domain.row, &wanted.package);
+        let holder = wanted.holder.row.clone();
+        let others: Vec<_> = asked
+            .iter()
+            .filter(|id| **id != holder.id)
+            .filter_map(|id| wanted.domain.repository_by_id(id))
+            .map(|repository| repository.row.clone())
+            .collect();
+        let held = AssetState::Held { size, digests: digests.clone() };
+        let mut assets: Vec<AssetRow> = wanted
+            .assets
+            .iter()
+            .map(|asset| AssetRow {
+                content: "".into(),
+                name: asset.name.to_string(),
+                state: AssetState::Promised { expected: asset.expected.clone(), url: asset.url.clone() },
+            })
+            .collect();
+        assets[wanted.asset].state = held;
+        let file = assets[wanted.asset].clone();
+        let known = wanted.assets.iter().map(|asset| (asset.name.to_string(), digests.clone()));
+        let revision = revision(&wanted.metadata, known.take(1));
+        let content = ContentRow {
+            id: context.new_id(),
+            domain: context.domain.id.clone(),
+            metadata: wanted.metadata.clone(),
+            description: serde_json::to_string(&wanted.description).map_err(Error::internal)?,
+            parser: wanted.parser,
+            created_at: context.at,
+        };
+        let version = VersionRow {
+            id: context.new_id(),
+            package: "".into(),
+            content: content.id.clone(),
+            key: wanted.version.key().clone(),
+            text: wanted.version.as_str().into(),
+            status: if wanted.flags.unlisted { VersionStatus::Unlisted } else { VersionStatus::Published },
+            revision,
+            origin: Origin::External { connection: wanted.connection.clone() },
+            flags: wanted.flags.clone(),
+            publish_time: wanted.publish_time,
+            published_at: context.at,
+            updated_at: context.at,
+        };
+        let digest = digests.sha256;
+        let count = assets.len();
+        let (domain_id, package) = (context.domain.id.clone(), context.package.clone());
+        let rows = others.len() as u64;
+        self.inner
+            .store
+            .write(move |session| {
+                Box::pin(async move {
+                    session.put_blob(&context.domain.id, &digest, size, false, context.at).await?;
+                    let record = context.ensure_record(session, &holder.id).await?;
+                    let original = match session.package_version(&record.id, &version.key).await? {
+                        Some(original) => {
+                            session
+                                .put_asset(&AssetRow { content: original.content.clone(), ..file })
+                                .await?;
+                            original
+                        }
+                        None => {
+                            for asset in &mut assets {
+                                asset.content = content.id.clone();
+                            }
+                            session.insert_content(&content, &assets).await?;
+                            let version = VersionRow { package: record.id.clone(), ..version };
+                            context
+                                .add_version(session, &holder, &record, &version, Controls::INGESTED, count)
+                                .await?;
+                            version
+                        }
+                    };
+                    for repository in &others {
+                        context.retain(session, repository, &original, count).await?;
+                    }
+                    Ok::<_, Error>(())
+                })
+            })
+            .await?;
+        self.metrics().versions_retained.inc_by(rows + 1);
+        self.inner.generations.holdings_changed(&domain_id, &package);
+        Ok(())
+    }
+
+    /// Posts to the registry behind a connection; `None` when it answers 404.
+    pub(crate) async fn post_to(
+        &self,
+        connection: &ConnectionName,
+        path: &str,
+        content_type: &str,
+        body: bytes::Bytes,
+    ) -> Result<Option<bytes::Bytes>> {
+        const MOST: u64 = 32 * 1024 * 1024;
+        let target = self.upstream_connection(connection).await?;
+        let mut headers = client::accept("application/json");
+        if let Ok(value) = content_type.parse() {
+            headers.insert(CONTENT_TYPE, value);
+        }
+        let asked = "an answer";
+        let answer = target
+            .request(self, reqwest::Method::POST, path, Kind::Document, headers, Some(body))
+            .await
+            .map_err(|failure| failure.of(connection, asked))?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let body = answer.collect(MOST).await.map_err(|failure| failure.of(connection, asked))?;
+        Ok(Some(body))
+    }
+}
+
+/// A failure of the disk or database, while a public registry's file was on its way.
+fn ours(error: impl std::fmt::Display) -> FetchError {
+    tracing::error!(%error, "a fetched file could not be kept");
+    FetchError::unavailable("this server could not keep the file")
+}

@@ -1,0 +1,240 @@
+//! One download, many readers.
+//!
+//! A download is a file in the spool that grows, and a channel that tells how far it is. Every reader reads
+//! the file from its start and waits on the channel when it has caught up; leaving early disturbs nobody.
+//! The last 64 KiB are held back until the download is verified and its rows are committed, and of files up
+//! to 1 MiB everything is.
+
+use crate::topology::lock;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use weir_core::Digest;
+use weir_store::rows::Id;
+
+use super::client::FetchError;
+
+/// Files up to this many bytes are verified before their first byte goes out.
+pub(crate) const VERIFIED_FIRST: u64 = 1024 * 1024;
+/// Of larger files this many bytes wait for the verification of the whole.
+const HELD_BACK: u64 = 64 * 1024;
+const PIECE: u64 = 256 * 1024;
+
+/// What tells downloads apart: domain, connection, and the file's coordinate.
+pub(crate) type FlightKey = (Id, String, String);
+
+/// The downloads in the air.
+#[derive(Default)]
+pub(crate) struct Flights {
+    table: Mutex<HashMap<FlightKey, Weak<Download>>>,
+}
+
+/// How far a download is.
+#[derive(Debug, Clone)]
+pub(crate) enum Progress {
+    /// The registry has not answered yet.
+    Asking,
+    /// So many bytes lie in the spool.
+    Running { written: u64, size: Option<u64> },
+    /// Verified, kept, and in the tables.
+    Done { size: u64, digest: Digest },
+    /// It failed; nothing is kept.
+    Failed(FetchError),
+}
+
+/// A download in the air.
+pub(crate) struct Download {
+    /// Where the bytes lie while it runs, once the registry has answered: path, and offset of the first.
+    pub(crate) place: std::sync::OnceLock<(PathBuf, u64)>,
+    /// Opened while the file still has its spool name, so that the rename at the end is not noticed.
+    file: std::sync::OnceLock<Arc<std::fs::File>>,
+    pub(crate) progress: watch::Sender<Progress>,
+    /// Repositories that get a row when it is done; `None` once they were written.
+    pub(crate) interested: Mutex<Option<Vec<Id>>>,
+    /// Told when the first of them comes.
+    asked: Notify,
+}
+
+impl Download {
+    fn new() -> Self {
+        Self {
+            place: std::sync::OnceLock::new(),
+            file: std::sync::OnceLock::new(),
+            progress: watch::Sender::new(Progress::Asking),
+            interested: Mutex::new(Some(Vec::new())),
+            asked: Notify::new(),
+        }
+    }
+
+    /// Says where the bytes will lie.
+    pub(crate) fn placed(&self, path: PathBuf, offset: u64) -> io::Result<()> {
+        let file = fs_err::File::open(&path)?;
+        // Both are set once, by the one task that downloads.
+        let _ = self.file.set(Arc::new(file.into_parts().0));
+        let _ = self.place.set((path, offset));
+        Ok(())
+    }
+
+    /// Registers a repository for a row; false when it is too late and the caller must write it itself.
+    pub(crate) fn register(&self, repository: &Id) -> bool {
+        match &mut *lock(&self.interested) {
+            Some(list) => {
+                if !list.contains(repository) {
+                    list.push(repository.clone());
+                }
+                self.asked.notify_one();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a repository wants the file, waiting so long for one. After a no, none can register any more.
+    pub(crate) async fn wanted_within(&self, patience: Duration) -> bool {
+        // Who registered before left a permit; what counts is the list.
+        let _ = tokio::time::timeout(patience, self.asked.notified()).await;
+        let mut interested = lock(&self.interested);
+        if interested.as_ref().is_some_and(|list| !list.is_empty()) {
+            return true;
+        }
+        *interested = None;
+        false
+    }
+}
+
+impl Flights {
+    /// The download of that key, and whether the caller is the one who must start it.
+    pub(crate) fn join(&self, key: &FlightKey) -> (Arc<Download>, bool) {
+        let mut table = lock(&self.table);
+        if let Some(download) = table.get(key).and_then(Weak::upgrade)
+            && !matches!(*download.progress.borrow(), Progress::Done { .. } | Progress::Failed(_))
+        {
+            return (download, false);
+        }
+        if table.len() > 1024 {
+            table.retain(|_, download| download.strong_count() > 0);
+        }
+        let download = Arc::new(Download::new());
+        table.insert(key.clone(), Arc::downgrade(&download));
+        (download, true)
+    }
+}
+
+/// A reader of a download.
+pub struct FlightReader {
+    download: Arc<Download>,
+    progress: watch::Receiver<Progress>,
+}
+
+impl FlightReader {
+    pub(crate) fn new(download: Arc<Download>) -> Self {
+        let progress = download.progress.subscribe();
+        Self { download, progress }
+    }
+
+    /// Waits until the registry has answered; gives the size if it is known.
+    pub(crate) async fn headers(&mut self) -> Result<Option<u64>, FetchError> {
+        let state = self.progress.wait_for(|p| !matches!(p, Progress::Asking)).await.map_err(gone)?;
+        match &*state {
+            Progress::Asking => Ok(None),
+            Progress::Running { size, .. } => Ok(*size),
+            Progress::Done { size, .. } => Ok(Some(*size)),
+            Progress::Failed(why) => Err(why.clone()),
+        }
+    }
+
+    /// Waits until bytes may go out: more than 1 MiB are here, or all are and verified.
+    pub(crate) async fn first_bytes(&mut self) -> Result<Option<u64>, FetchError> {
+        let ready = |p: &Progress| match p {
+            Progress::Asking => false,
+            Progress::Running { written, .. } => *written > VERIFIED_FIRST,
+            Progress::Done { .. } | Progress::Failed(_) => true,
+        };
+        let state = self.progress.wait_for(ready).await.map_err(gone)?;
+        match &*state {
+            Progress::Asking => Ok(None),
+            Progress::Running { size, .. } => Ok(*size),
+            Progress::Done { size, .. } => Ok(Some(*size)),
+            Progress::Failed(why) => Err(why.clone()),
+        }
+    }
+
+    /// Waits for the end: size and digest of what is now held.
+    pub(crate) async fn done(&mut self) -> Result<(u64, Digest), FetchError> {
+        let over = |p: &Progress| matches!(p, Progress::Done { .. } | Progress::Failed(_));
+        let state = self.progress.wait_for(over).await.map_err(gone)?;
+        match &*state {
+            Progress::Done { size, digest } => Ok((*size, *digest)),
+            Progress::Failed(why) => Err(why.clone()),
+            Progress::Asking | Progress::Running { .. } => Err(gone(())),
+        }
+    }
+
+    /// The bytes of a range (to the end when it has none), as they come.
+    pub(crate) fn stream(self, range: Option<Range<u64>>) -> BoxStream<'static, io::Result<Bytes>> {
+        let (start, end) = range.map_or((0, None), |range| (range.start, Some(range.end)));
+        let state = (self, start, end);
+        Box::pin(futures_util::stream::try_unfold(state, |(mut reader, at, end)| async move {
+            let Some(until) = reader.released(at, end).await? else { return Ok(None) };
+            let until = until.min(at + PIECE);
+            let bytes = reader.read(at, until).await?;
+            Ok(Some((bytes, (reader, until, end))))
+        }))
+    }
+
+    /// How far the bytes may go out, waiting until that is beyond `at`; `None` at the end.
+    async fn released(&mut self, at: u64, end: Option<u64>) -> io::Result<Option<u64>> {
+        if end.is_some_and(|end| at >= end) {
+            return Ok(None);
+        }
+        loop {
+            let limit = match &*self.progress.borrow_and_update() {
+                Progress::Asking => None,
+                Progress::Running { written, .. } if *written > VERIFIED_FIRST => {
+                    Some((written - HELD_BACK, false))
+                }
+                Progress::Running { .. } => None,
+                Progress::Done { size, .. } => Some((*size, true)),
+                Progress::Failed(why) => return Err(io::Error::other(why.to_string())),
+            };
+            if let Some((limit, over)) = limit {
+                let limit = end.map_or(limit, |end| end.min(limit));
+                if at < limit {
+                    return Ok(Some(limit));
+                }
+                if over {
+                    return Ok(None);
+                }
+            }
+            self.progress.changed().await.map_err(|_| io::Error::other("the download was given up"))?;
+        }
+    }
+
+    async fn read(&self, from: u64, to: u64) -> io::Result<Bytes> {
+        let missing = || io::Error::other("the download has no file");
+        let file = self.download.file.get().cloned().ok_or_else(missing)?;
+        let offset = self.download.place.get().ok_or_else(missing)?.1;
+        let length = usize::try_from(to - from).map_err(io::Error::other)?;
+        tokio::task::spawn_blocking(move || {
+            let mut buffer = vec![0; length];
+            file.read_exact_at(&mut buffer, offset + from)?;
+            Ok(Bytes::from(buffer))
+        })
+        .await
+        .map_err(io::Error::other)?
+    }
+}
+
+fn gone<E>(_: E) -> FetchError {
+    FetchError::Unavailable {
+        retry_after: Duration::from_secs(1),
+        why: "the download was given up".to_owned(),
+    }
+}

@@ -1,0 +1,306 @@
+//! The versions of a package as a repository shows them: its own and those of its chain, nearest first,
+//! and the index documents rendered from them.
+
+mod cache;
+mod load;
+
+pub(crate) use cache::IndexCache;
+
+use crate::Registry;
+use crate::format::{RemotePackage, RemoteVersion};
+use crate::scope::Scope;
+use crate::topology::RepositoryState;
+use bytes::Bytes;
+use cache::{IndexEntry, Stamps};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use weir_core::error::Resource;
+use weir_core::path::{Node, ReservedBy};
+use weir_core::verdict::{Decision, Outcome, Rule, Source, Verdict};
+use weir_core::{Action, Digest, Error, PackageName, Result, Timestamp};
+use weir_store::rows::{Id, PackageRow, VersionRow};
+
+/// A package as one repository shows it.
+#[derive(Debug, Clone)]
+pub struct PackageView {
+    /// The package.
+    pub package: PackageName,
+    /// How people write it: `@scope/name`.
+    pub(crate) display_name: String,
+    /// The repositories of the chain; the asked one is the first.
+    pub nodes: Vec<Node>,
+    /// The records behind `nodes`, with their versions in the same order as in the node.
+    pub(crate) records: Vec<Option<(PackageRow, Vec<VersionRow>)>>,
+    /// The latest known public indexes, by node.
+    pub(crate) remotes: BTreeMap<usize, Arc<RemotePackage>>,
+    /// The repositories behind `nodes`.
+    pub(crate) repositories: Vec<Arc<RepositoryState>>,
+    /// What is offered and why.
+    pub verdict: Verdict,
+    /// Why a public registry could not be asked, if one could not.
+    pub(crate) failure: Option<Failure>,
+    /// Tells what the public indexes said apart.
+    pub(crate) fingerprint: Digest,
+    /// When everything it was made of was last true.
+    pub(crate) stamps: Stamps,
+    /// How old the oldest public index is that could not be confirmed, in seconds.
+    pub stale_s: Option<i64>,
+    /// When a public index must be asked again.
+    pub(crate) fresh_until: Option<Timestamp>,
+    /// Documents of held versions, loaded for rendering.
+    pub(crate) metadata: HashMap<Id, String>,
+}
+
+impl PackageView {
+    /// The document of a version: verbatim as published, or as the public index has it. Of held versions
+    /// only inside the `render` of [`Registry::index`] and after [`Registry::view_with_metadata`].
+    pub fn metadata(&self, decision: &Decision) -> Option<&str> {
+        match decision.source {
+            Source::Held { node, version } => {
+                let content = &self.records.get(node)?.as_ref()?.1.get(version)?.content;
+                self.metadata.get(content).map(String::as_str)
+            }
+            Source::Public { node, version } => {
+                let remote = self.remotes.get(&node)?;
+                Some(remote.text(&remote.versions.get(version)?.metadata))
+            }
+        }
+    }
+
+    /// Package-level documents, nearest first: those of records, and those of public indexes.
+    pub fn package_metadata(&self) -> impl Iterator<Item = &str> {
+        let held = self.records.iter().flatten().filter_map(|(row, _)| row.metadata.as_deref());
+        let public = self.remotes.values().map(|remote| remote.text(&remote.metadata));
+        held.chain(public)
+    }
+
+    /// Whether the asked repository holds a record of the package.
+    pub fn own_record(&self) -> Option<&PackageRow> {
+        self.records.first()?.as_ref().map(|(row, _)| row)
+    }
+
+    /// The public version behind a decision.
+    pub(crate) fn remote_version(
+        &self,
+        node: usize,
+        version: usize,
+    ) -> Option<(&Arc<RemotePackage>, &RemoteVersion)> {
+        let remote = self.remotes.get(&node)?;
+        Some((remote, remote.versions.get(version)?))
+    }
+}
+
+/// An index document, rendered and kept.
+#[derive(Debug)]
+pub struct Rendered {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// The document.
+    pub identity: Bytes,
+    /// The document in gzip, made when first asked for.
+    pub gzip: std::sync::OnceLock<Bytes>,
+    /// Strong tag of the identity form, without quotes.
+    pub etag: String,
+}
+
+impl Rendered {
+    fn new(content_type: &'static str, body: Vec<u8>) -> Self {
+        let etag = Digest::of(&body).hex()[..32].to_owned();
+        Self { content_type, identity: Bytes::from(body), gzip: std::sync::OnceLock::new(), etag }
+    }
+
+    /// Bytes it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.identity.len() + self.gzip.get().map_or(0, Bytes::len)
+    }
+}
+
+/// An index document with what the answer must say of it.
+#[derive(Debug, Clone)]
+pub struct Index {
+    /// The document.
+    pub rendered: Arc<Rendered>,
+    /// `X-Weir-Stale`: how old the oldest unconfirmed public index is, in seconds.
+    pub stale_s: Option<i64>,
+}
+
+/// Why a public registry could not be asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// It answered with something wrong, rather than not at all.
+    pub(crate) bad: bool,
+    pub(crate) retry_after: Duration,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn of(error: Error) -> Result<Self> {
+        match error {
+            Error::Unavailable { retry_after, message } => Ok(Self { bad: false, retry_after, message }),
+            Error::BadUpstream { message } => {
+                Ok(Self { bad: true, retry_after: Duration::from_secs(5), message })
+            }
+            other => Err(other),
+        }
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        let (retry_after, message) = (self.retry_after, self.message.clone());
+        if self.bad { Error::BadUpstream { message } } else { Error::Unavailable { retry_after, message } }
+    }
+}
+
+/// How fresh public indexes must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// As the settings say.
+    Usual,
+    /// Confirmed now (at most once per document in 10 s).
+    Now,
+}
+
+impl PackageView {
+    /// Why a version (normal form) cannot be had, or the package when `version` is `None`: an upstream that
+    /// does not answer, a rule, or that there is none.
+    pub fn refusal(&self, version: Option<&str>) -> Error {
+        let what = match version {
+            Some(version) => format!("{} {}@{version}", self.package.format, self.display_name),
+            None => format!("{} {}", self.package.format, self.display_name),
+        };
+        let here = self.nodes.first().map_or("", |node| node.repository.as_str());
+        let resource = if version.is_some() { Resource::PackageVersion } else { Resource::Package };
+        let decision = version.and_then(|key| self.verdict.version(key));
+        if let Some(Decision { outcome: Outcome::Withheld { rule, until }, source, .. }) = decision {
+            let node = match source {
+                Source::Held { node, .. } | Source::Public { node, .. } => *node,
+            };
+            let holder = if node == 0 { format!("'{here}'") } else { "another repository".to_owned() };
+            let why = match rule {
+                Rule::Status(status) => format!("its status in {holder} is {status}"),
+                Rule::Reserved(_) => "its name is reserved".to_owned(),
+                Rule::WaitingTime => "it is younger than the waiting time".to_owned(),
+            };
+            let until = until.map(|at| format!(" until {at}")).unwrap_or_default();
+            return Error::not_found(
+                resource,
+                what.clone(),
+                format!("repository '{here}' withholds {what}{until}: {why}; 'weir explain' tells more"),
+            );
+        }
+        if let Some(failure) = &self.failure {
+            return failure.error();
+        }
+        let mut message = format!("{what} is not in repository '{here}', its upstreams or their connections");
+        if let Some(reserved) = &self.verdict.path.reserved {
+            let by = match reserved.by {
+                ReservedBy::InternalVersion => "a repository on the path holds internal versions of it",
+                ReservedBy::PutRecord => "its origin controls say publish ALLOW, upstream BLOCK",
+            };
+            message = format!("{message}; public registries are not asked for this name since {by}");
+        } else if !self.verdict.path.cut_at.is_empty() {
+            message =
+                format!("{message}; its origin control upstream=BLOCK hides what lies behind a repository");
+        }
+        Error::not_found(resource, what, message)
+    }
+}
+
+impl Registry {
+    /// The rendered index of a package: from memory while nothing it was made of changed, else made by
+    /// `render`, which gives media type and document. `variant` tells representations of one package apart
+    /// (full or abbreviated, and the base address). NotFound when nothing is listed; when a public registry
+    /// might list it and does not answer, that error.
+    pub async fn index(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        variant: &str,
+        freshness: Freshness,
+        render: impl FnOnce(&PackageView) -> Result<(&'static str, Vec<u8>)> + Send,
+    ) -> Result<Index> {
+        self.authorize_scope(scope, Action::ReadFromRepository)?;
+        let key = (scope.repository.row.id.clone(), package.clone(), Arc::<str>::from(variant));
+        let now = self.now();
+        let cached = self.inner.indexes.index(&key);
+        if freshness == Freshness::Usual
+            && let Some(entry) = &cached
+            && entry.stamps.content == self.inner.generations.content(&scope.domain.row.id, package)
+            && entry.fresh_until.is_none_or(|until| now < until)
+        {
+            self.metrics().index_hits.inc();
+            return Ok(Index { rendered: entry.rendered.clone(), stale_s: entry.stale_s });
+        }
+        let turn = self.inner.indexes.turn(&key);
+        let _mine = turn.lock().await;
+        let view = self.view(scope, package, freshness).await?;
+        let cached = self.inner.indexes.index(&key);
+        let same = |entry: &IndexEntry| {
+            entry.stamps.content == view.stamps.content
+                && entry.fingerprint == view.fingerprint
+                && entry.changes_at.is_none_or(|at| now < at)
+        };
+        let rendered = match cached {
+            Some(entry) if same(&entry) => entry.rendered.clone(),
+            Some(_) | None => {
+                if view.verdict.listed().next().is_none() {
+                    return Err(view.refusal(None));
+                }
+                let _turn = self.inner.indexes.turn_for_large(&view).await;
+                let view = self.with_metadata(&view).await?;
+                self.metrics().index_renders.inc();
+                let (content_type, body) = render(&view)?;
+                Arc::new(Rendered::new(content_type, body))
+            }
+        };
+        let entry = IndexEntry {
+            rendered: rendered.clone(),
+            stamps: view.stamps,
+            fingerprint: view.fingerprint,
+            fresh_until: view.fresh_until,
+            changes_at: view.verdict.changes_at,
+            stale_s: view.stale_s,
+        };
+        self.inner.indexes.put_index(key, entry);
+        Ok(Index { rendered, stale_s: view.stale_s })
+    }
+
+    /// The package as the repository shows it, without documents of held versions.
+    pub async fn view(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        freshness: Freshness,
+    ) -> Result<Arc<PackageView>> {
+        self.authorize_scope(scope, Action::ReadFromRepository)?;
+        self.view_unchecked(scope, package, freshness).await
+    }
+
+    /// As [`Registry::view`], for use cases that authorized another action.
+    pub(crate) async fn view_unchecked(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        freshness: Freshness,
+    ) -> Result<Arc<PackageView>> {
+        let key = (scope.repository.row.id.clone(), package.clone());
+        let stamps = Stamps::now(self, &scope.domain.row.id, package);
+        if freshness == Freshness::Usual
+            && let Some(view) = self.inner.indexes.view(&key)
+            && view.stamps == stamps
+            && view.fresh_until.is_none_or(|until| self.now() < until)
+        {
+            return Ok(view);
+        }
+        let view = Arc::new(self.load_view(scope, package, freshness, stamps).await?);
+        self.inner.indexes.put_view(key, view.clone());
+        Ok(view)
+    }
+
+    /// The view with the documents of every version it lists, for one whose index is not kept (search,
+    /// deprecate).
+    pub async fn view_with_metadata(&self, scope: &Scope, package: &PackageName) -> Result<PackageView> {
+        let view = self.view(scope, package, Freshness::Usual).await?;
+        self.with_metadata(&view).await
+    }
+}

@@ -1,0 +1,10 @@
+//! The control use cases over a temporary SQLite store: one file for each area, one world for all.
+
+mod domain;
+mod explain;
+mod identity;
+mod lifecycle;
+mod package;
+mod repository;
+mod token;
+mod world;

@@ -1,0 +1,242 @@
+//! Blobs: the bytes of files and index documents, named by their SHA-256 and kept per domain, in a folder
+//! or in an object store. Each is preceded by a header of its own.
+
+mod folder;
+mod header;
+mod objects;
+mod read;
+
+pub(crate) use header::Header;
+pub use header::{HEADER_BYTES, HEADER_LEN};
+pub use read::{Blob, PIECE, SMALL};
+
+use crate::rows::Id;
+use crate::spool::Spooled;
+use folder::Folder;
+use object_store::ObjectStore;
+use objects::Objects;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use weir_core::{Digest, Error};
+
+/// Names a kept object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BlobKey {
+    /// A file of a version.
+    Asset {
+        /// The domain that keeps it.
+        domain: Id,
+        /// Its SHA-256.
+        digest: Digest,
+    },
+    /// The body of an index document of a public registry.
+    Document {
+        /// The domain that keeps it.
+        domain: Id,
+        /// Its SHA-256.
+        digest: Digest,
+    },
+}
+
+impl BlobKey {
+    /// Where it lies below the root: `domains/ID/sha256/ab/cd…`, of 64 hex digits in all.
+    pub fn path(&self) -> String {
+        let (domain, kind, digest) = match self {
+            Self::Asset { domain, digest } => (domain, "sha256", digest),
+            Self::Document { domain, digest } => (domain, "documents", digest),
+        };
+        let hex = digest.hex();
+        format!("domains/{domain}/{kind}/{}/{}", &hex[..2], &hex[2..])
+    }
+}
+
+/// When a kept blob must be safe from a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Before the answer: a publish.
+    Synced,
+    /// Soon, by `Blobs::sync`: what can be fetched again.
+    Later,
+}
+
+/// A failure of the blob store.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The folder or the spool.
+    #[error("the blob folder: {0}")]
+    Io(#[from] io::Error),
+    /// The object store.
+    #[error("the object store: {0}")]
+    Objects(#[from] object_store::Error),
+    /// A stored object is not a blob that this version of Weir understands.
+    #[error("blob {path}: {problem}")]
+    Corrupt {
+        /// Where it lies below the root.
+        path: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl From<BlobError> for Error {
+    fn from(error: BlobError) -> Self {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull, TimedOut};
+        match &error {
+            BlobError::Io(cause)
+                if matches!(cause.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | TimedOut) =>
+            {
+                Self::unavailable(format!("the blob store takes no bytes now: {}", cause.kind()))
+            }
+            BlobError::Objects(_) => Self::unavailable("the blob store does not answer now"),
+            BlobError::Io(_) | BlobError::Corrupt { .. } => Self::internal(error),
+        }
+    }
+}
+
+/// The blob store. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Blobs {
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Folder(Arc<Folder>),
+    Objects(Objects),
+}
+
+impl Blobs {
+    /// Blobs in a folder of this machine, made if it is missing. The spool must lie in the same file
+    /// system, so that keeping is a rename.
+    pub fn folder(root: &Path) -> Result<Self, BlobError> {
+        Ok(Self { place: Place::Folder(Arc::new(Folder::open(root)?)) })
+    }
+
+    /// Blobs in an object store, such as S3.
+    pub fn objects(store: Arc<dyn ObjectStore>) -> Self {
+        Self { place: Place::Objects(Objects::new(store)) }
+    }
+
+    /// Keeps spooled bytes under a key; whatever was there has the same bytes and is replaced.
+    pub async fn keep(
+        &self,
+        key: &BlobKey,
+        spooled: Spooled,
+        durability: Durability,
+    ) -> Result<(), BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, path) = (folder.clone(), key.path());
+                blocking(move || folder.keep(&path, spooled, durability)).await
+            }
+            Place::Objects(objects) => objects.keep(&key.path(), spooled).await,
+        }
+    }
+
+    /// Makes blobs kept for `Later` safe from a power cut. Those that are gone are passed over.
+    pub async fn sync(&self, keys: &[BlobKey]) -> Result<(), BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                let paths: Vec<String> = keys.iter().map(BlobKey::path).collect();
+                blocking(move || folder.sync(&paths)).await
+            }
+            // An object store answers a put when it is safe.
+            Place::Objects(_) => Ok(()),
+        }
+    }
+
+    /// Opens a blob; `None` if there is none.
+    pub async fn open(&self, key: &BlobKey) -> Result<Option<Blob>, BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, path) = (folder.clone(), key.path());
+                blocking(move || folder.open_blob(&path)).await
+            }
+            Place::Objects(objects) => objects.open(&key.path()).await,
+        }
+    }
+
+    /// Whether there is one.
+    pub async fn exists(&self, key: &BlobKey) -> Result<bool, BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, path) = (folder.clone(), key.path());
+                blocking(move || folder.exists(&path)).await
+            }
+            Place::Objects(objects) => objects.exists(&key.path()).await,
+        }
+    }
+
+    /// Removes one; nothing happens if there is none.
+    pub async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, path) = (folder.clone(), key.path());
+                blocking(move || folder.delete(&path)).await
+            }
+            Place::Objects(objects) => objects.delete(&key.path()).await,
+        }
+    }
+
+    /// Removes all that a domain keeps.
+    pub async fn delete_domain(&self, domain: &Id) -> Result<(), BlobError> {
+        let path = format!("domains/{domain}");
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                blocking(move || folder.delete_all(&path)).await
+            }
+            Place::Objects(objects) => objects.delete_all(&path).await,
+        }
+    }
+
+    /// Whether it takes bytes: writes a probe and removes it.
+    pub async fn health(&self) -> Result<(), BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                blocking(move || folder.health()).await
+            }
+            Place::Objects(objects) => objects.health().await,
+        }
+    }
+}
+
+/// Runs file work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static, E: From<io::Error> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(io::Error::other(error).into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_blob_has_its_own_place_in_its_domain() {
+        let digest = Digest::of(b"weir");
+        let hex = digest.hex();
+        let asset = BlobKey::Asset { domain: "d1".into(), digest };
+        assert_eq!(asset.path(), format!("domains/d1/sha256/{}/{}", &hex[..2], &hex[2..]));
+        let document = BlobKey::Document { domain: "d1".into(), digest };
+        assert_eq!(document.path(), format!("domains/d1/documents/{}/{}", &hex[..2], &hex[2..]));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_unavailable_without_paths() {
+        let full = io::Error::new(io::ErrorKind::StorageFull, "/secret/path");
+        let Error::Unavailable { message, .. } = Error::from(BlobError::Io(full)) else { panic!() };
+        assert!(!message.contains("secret"), "{message}");
+        let broken = BlobError::Io(io::Error::other("broken"));
+        assert!(matches!(Error::from(broken), Error::Internal(_)));
+    }
+}

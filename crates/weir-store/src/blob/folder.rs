@@ -1,0 +1,138 @@
+//! Blobs in a folder. Keeping is a rename, so a key names either nothing or whole bytes; what must
+//! survive a power cut is synced file first, then its folder, then the folders above it, once each.
+
+use super::header::{HEADER_BYTES, HEADER_LEN, Header};
+use super::read::{Blob, SMALL};
+use super::{BlobError, Durability};
+use crate::spool::Spooled;
+use bytes::Bytes;
+use fs_err::File;
+use std::collections::{BTreeSet, HashSet};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// All methods block.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+    /// Folders whose entries in the folders above are synced; in memory only, so learned anew at each start.
+    settled: Mutex<HashSet<PathBuf>>,
+    probes: AtomicU64,
+}
+
+impl Folder {
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        fs_err::create_dir_all(root)?;
+        Ok(Self { root: root.to_owned(), settled: Mutex::default(), probes: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn keep(&self, path: &str, spooled: Spooled, durability: Durability) -> Result<(), BlobError> {
+        let target = self.root.join(path);
+        let folder = parent(&target);
+        // A file that replaces another may replace one that is relied on after a power cut.
+        let synced = durability == Durability::Synced || fs_err::exists(&target)?;
+        if synced {
+            spooled.sync()?;
+        }
+        if let Err(error) = spooled.rename_to(&target) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error.into());
+            }
+            fs_err::create_dir_all(folder)?;
+            spooled.rename_to(&target)?;
+        }
+        spooled.kept();
+        if synced {
+            self.settle(folder)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self, paths: &[String]) -> Result<(), BlobError> {
+        let mut folders = BTreeSet::new();
+        for path in paths {
+            let path = self.root.join(path);
+            match File::open(&path) {
+                Ok(file) => file.sync_all()?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            }
+            folders.insert(parent(&path).to_owned());
+        }
+        for folder in &folders {
+            self.settle(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs a folder, and the entries of it and of those above it up to the root where that is not
+    /// known to be done.
+    fn settle(&self, folder: &Path) -> io::Result<()> {
+        sync_folder(folder)?;
+        let mut below = folder;
+        while below != self.root {
+            if self.settled.lock().unwrap_or_else(PoisonError::into_inner).contains(below) {
+                break;
+            }
+            sync_folder(parent(below))?;
+            below = parent(below);
+        }
+        // Only now: somebody who finds a folder in the set relies on all above it.
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.extend(folder.ancestors().take_while(|above| *above != self.root).map(Path::to_owned));
+        Ok(())
+    }
+
+    pub(crate) fn open_blob(&self, path: &str) -> Result<Option<Blob>, BlobError> {
+        let mut file = match File::open(self.root.join(path)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let object_size = file.metadata()?.len();
+        let small = object_size <= SMALL + HEADER_BYTES;
+        let wanted = if small { object_size } else { HEADER_BYTES };
+        let mut bytes = Vec::with_capacity(HEADER_LEN + if small { SMALL as usize } else { 0 });
+        file.by_ref().take(wanted).read_to_end(&mut bytes)?;
+        let header = Header::read(&bytes, object_size)
+            .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
+        let held = small.then(|| Bytes::from(bytes).slice(HEADER_LEN..));
+        Ok(Some(Blob::file(file, header.size, held)))
+    }
+
+    pub(crate) fn exists(&self, path: &str) -> Result<bool, BlobError> {
+        Ok(fs_err::exists(self.root.join(path))?)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Result<(), BlobError> {
+        match fs_err::remove_file(self.root.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn delete_all(&self, path: &str) -> Result<(), BlobError> {
+        match fs_err::remove_dir_all(self.root.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Result<(), BlobError> {
+        let number = self.probes.fetch_add(1, Ordering::Relaxed);
+        let path = self.root.join(format!("probe-{}-{number}", std::process::id()));
+        let written = fs_err::write(&path, b"probe");
+        fs_err::remove_file(&path).and(written)?;
+        Ok(())
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().expect("a path below the root has a parent")
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

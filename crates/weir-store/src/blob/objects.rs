@@ -1,0 +1,94 @@
+//! Blobs in an object store. A put is atomic and safe when it is answered.
+
+use super::BlobError;
+use super::header::{HEADER_BYTES, HEADER_LEN, Header};
+use super::read::{Blob, SMALL};
+use crate::spool::Spooled;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutPayload};
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt as _;
+
+/// Above this a blob is sent in parts of this size.
+const PART: usize = 8 << 20;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Objects {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Objects {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store }
+    }
+
+    pub(crate) async fn keep(&self, path: &str, spooled: Spooled) -> Result<(), BlobError> {
+        let mut file = tokio::fs::File::from_std(spooled.file()?);
+        let mut writer = BufWriter::with_capacity(self.store.clone(), Path::from(path), PART);
+        let sent =
+            tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(1 << 20, &mut file), &mut writer)
+                .await;
+        if let Err(error) = sent {
+            // What was sent in parts is given up; if that fails too, the store's own rules clean it up.
+            let _ = writer.abort().await;
+            return Err(error.into());
+        }
+        writer.shutdown().await?;
+        Ok(())
+    }
+
+    pub(crate) async fn open(&self, path: &str) -> Result<Option<Blob>, BlobError> {
+        let location = Path::from(path);
+        // One request tells the size, the header and a small blob's bytes.
+        let range = GetRange::Bounded(0..SMALL + HEADER_BYTES);
+        let options = GetOptions { range: Some(range), ..GetOptions::default() };
+        let found = match self.store.get_opts(&location, options).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let object_size = found.meta.size;
+        let bytes = found.bytes().await?;
+        let header = Header::read(&bytes, object_size)
+            .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
+        let held = (header.size <= SMALL).then(|| bytes.slice(HEADER_LEN..));
+        Ok(Some(Blob::object(self.store.clone(), location, header.size, held)))
+    }
+
+    pub(crate) async fn exists(&self, path: &str) -> Result<bool, BlobError> {
+        match self.store.head(&Path::from(path)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), BlobError> {
+        match self.store.delete(&Path::from(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) async fn delete_all(&self, path: &str) -> Result<(), BlobError> {
+        let found = self.store.list(Some(&Path::from(path))).map_ok(|object| object.location).boxed();
+        let mut deleted = self.store.delete_stream(found);
+        while let Some(done) = deleted.next().await {
+            match done {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn health(&self) -> Result<(), BlobError> {
+        let probe = Path::from(format!("probe-{}", std::process::id()));
+        self.store.put(&probe, PutPayload::from_bytes(Bytes::from_static(b"probe"))).await?;
+        self.store.delete(&probe).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,370 @@
+//! One SQL text over SQLite and PostgreSQL: two concrete pools, `$1` parameters that both accept, values
+//! and rows as enums. What both engines must agree on (`house.md` 4.2): `sum` is cast to bigint, order is
+//! `collate "C"`, a null has a type, times are microseconds.
+
+mod row;
+mod value;
+mod writer;
+
+pub(crate) use row::Row;
+pub(crate) use value::Value;
+
+use crate::error::DbError;
+use crate::migrate::migrate;
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
+use sqlx::sqlite::{
+    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, Transaction};
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+use value::bind;
+use weir_core::Timestamp;
+use writer::Writer;
+
+/// Readers of an SQLite file; each is a thread.
+const SQLITE_READERS: u32 = 4;
+/// Connections to PostgreSQL.
+const POSTGRES_CONNECTIONS: u32 = 16;
+/// How long a request waits for a connection before it is told that the database does not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many values a list in one statement holds at most. A power of two: see `expand`.
+const LIST: usize = 512;
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// A file of this machine, made if it is missing.
+    Sqlite(PathBuf),
+    /// `postgres://USER:PASSWORD@HOST/NAME`.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            // It may hold a password.
+            Self::Postgres(_) => f.write_str("postgres://…"),
+        }
+    }
+}
+
+impl DatabaseUrl {
+    /// Reads a setting: `postgres://…` or `postgresql://…`, else `sqlite:PATH` or a path.
+    pub fn parse(text: &str) -> Self {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Self::Postgres(text.to_owned());
+        }
+        let path = text.strip_prefix("sqlite:").unwrap_or(text);
+        Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())
+    }
+}
+
+/// An open database with its tables up to date.
+pub(crate) enum Database {
+    Sqlite { readers: SqlitePool, writer: Writer },
+    Postgres(PgPool),
+}
+
+impl Database {
+    pub(crate) async fn open(url: &DatabaseUrl, now: Timestamp) -> Result<Self, DbError> {
+        match url {
+            DatabaseUrl::Sqlite(path) => {
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+                    .busy_timeout(Duration::from_secs(5))
+                    .pragma("journal_size_limit", "67108864")
+                    .pragma("cache_size", "-8000")
+                    .statement_cache_capacity(256)
+                    .collation("C", |left, right| left.cmp(right));
+                let connection =
+                    SqliteConnection::connect_with(&options).await.map_err(|e| DbError::of("database", e))?;
+                let mut session = Session { inner: Inner::SqliteWriter(connection) };
+                session.script("database", "begin immediate").await?;
+                migrate(&mut session, now).await?;
+                session.script("database", "commit").await?;
+                let readers = SqlitePoolOptions::new()
+                    .max_connections(SQLITE_READERS)
+                    .acquire_timeout(PATIENCE)
+                    .idle_timeout(None)
+                    .max_lifetime(None)
+                    .test_before_acquire(false)
+                    .connect_with(options.create_if_missing(false).read_only(true))
+                    .await
+                    .map_err(|e| DbError::of("database", e))?;
+                Ok(Self::Sqlite { readers, writer: Writer::start(session) })
+            }
+            DatabaseUrl::Postgres(url) => {
+                let options = PgConnectOptions::from_str(url).map_err(|e| DbError::of("database", e))?;
+                let pool = PgPoolOptions::new()
+                    .max_connections(POSTGRES_CONNECTIONS)
+                    .acquire_timeout(PATIENCE)
+                    .connect_with(options)
+                    .await
+                    .map_err(|e| DbError::of("database", e))?;
+                let transaction = pool.begin().await.map_err(|e| DbError::of("database", e))?;
+                let mut session = Session { inner: Inner::PostgresWriter(transaction) };
+                // Several nodes may start at once; the number is Weir's own and means nothing else.
+                session.script("database", "select pg_advisory_xact_lock(7237461)").await?;
+                migrate(&mut session, now).await?;
+                session.commit().await?;
+                Ok(Self::Postgres(pool))
+            }
+        }
+    }
+
+    pub(crate) async fn read(&self) -> Result<Session, DbError> {
+        let inner = match self {
+            Self::Sqlite { readers, .. } => readers.acquire().await.map(Inner::Sqlite),
+            Self::Postgres(pool) => pool.acquire().await.map(Inner::Postgres),
+        };
+        Ok(Session { inner: inner.map_err(|e| DbError::of("database", e))? })
+    }
+
+    pub(crate) async fn write<T, E>(
+        &self,
+        work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite { writer, .. } => writer.write(work).await,
+            Self::Postgres(pool) => {
+                let transaction = pool.begin().await.map_err(|e| DbError::of("database", e))?;
+                let mut session = Session { inner: Inner::PostgresWriter(transaction) };
+                // An error drops the session, which rolls the transaction back.
+                let done = work(&mut session).await?;
+                session.commit().await?;
+                Ok(done)
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { readers, writer } => {
+                // The writer last: the last connection to leave folds the log into the file.
+                readers.close().await;
+                writer.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// A connection that reads, or a transaction that writes. All queries are methods of it; those that
+/// change anything fail on a session that only reads.
+pub struct Session {
+    inner: Inner,
+}
+
+enum Inner {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteWriter(SqliteConnection),
+    Postgres(PoolConnection<Postgres>),
+    PostgresWriter(Transaction<'static, Postgres>),
+}
+
+enum Connection<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
+}
+
+impl Session {
+    fn executor(&mut self) -> Connection<'_> {
+        match &mut self.inner {
+            Inner::Sqlite(connection) => Connection::Sqlite(connection),
+            Inner::SqliteWriter(connection) => Connection::Sqlite(connection),
+            Inner::Postgres(connection) => Connection::Postgres(connection),
+            Inner::PostgresWriter(transaction) => Connection::Postgres(transaction),
+        }
+    }
+
+    /// Asks the database for a sign of life.
+    pub(crate) async fn ping(&mut self) -> Result<(), DbError> {
+        self.first("database", "select 1", &[]).await.map(|_| ())
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn all(
+        &mut self,
+        table: &'static str,
+        sql: impl SqlSafeStr,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        let found = match self.executor() {
+            Connection::Sqlite(connection) => {
+                let rows = bind::<Sqlite>(sql, values).fetch_all(connection).await;
+                rows.map(|rows| rows.into_iter().map(|row| Row::sqlite(table, row)).collect())
+            }
+            Connection::Postgres(connection) => {
+                let rows = bind::<Postgres>(sql, values).fetch_all(connection).await;
+                rows.map(|rows| rows.into_iter().map(|row| Row::postgres(table, row)).collect())
+            }
+        };
+        found.map_err(|e| DbError::of(table, e))
+    }
+
+    /// The first row of a query.
+    pub(crate) async fn first(
+        &mut self,
+        table: &'static str,
+        sql: impl SqlSafeStr,
+        values: &[Value<'_>],
+    ) -> Result<Option<Row>, DbError> {
+        Ok(self.all(table, sql, values).await?.into_iter().next())
+    }
+
+    /// All rows of a query with `{list}` in place of a list of values, whose parameters follow those of
+    /// `values`. A long list is asked in pieces, so the order of rows holds within a piece only.
+    pub(crate) async fn all_in(
+        &mut self,
+        table: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+        list: &[Value<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        let mut rows = Vec::new();
+        for piece in list.chunks(LIST) {
+            let (sql, values) = expand(sql, values, piece);
+            rows.extend(self.all(table, sql, &values).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Changes rows and counts them.
+    pub(crate) async fn run(
+        &mut self,
+        table: &'static str,
+        sql: impl SqlSafeStr,
+        values: &[Value<'_>],
+    ) -> Result<u64, DbError> {
+        self.must_write(table)?;
+        let done = match self.executor() {
+            Connection::Sqlite(connection) => {
+                bind::<Sqlite>(sql, values).execute(connection).await.map(|done| done.rows_affected())
+            }
+            Connection::Postgres(connection) => {
+                bind::<Postgres>(sql, values).execute(connection).await.map(|done| done.rows_affected())
+            }
+        };
+        done.map_err(|e| DbError::of(table, e))
+    }
+
+    /// As `run`, with a list as in `all_in`.
+    pub(crate) async fn run_in(
+        &mut self,
+        table: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+        list: &[Value<'_>],
+    ) -> Result<u64, DbError> {
+        let mut changed = 0;
+        for piece in list.chunks(LIST) {
+            let (sql, values) = expand(sql, values, piece);
+            changed += self.run(table, sql, &values).await?;
+        }
+        Ok(changed)
+    }
+
+    /// As `first`, for a statement that changes and tells (`returning`).
+    pub(crate) async fn change(
+        &mut self,
+        table: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Option<Row>, DbError> {
+        self.must_write(table)?;
+        self.first(table, sql, values).await
+    }
+
+    /// Several statements without values.
+    pub(crate) async fn script(&mut self, table: &'static str, sql: &'static str) -> Result<(), DbError> {
+        let done = match self.executor() {
+            Connection::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()),
+            Connection::Postgres(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()),
+        };
+        done.map_err(|e| DbError::of(table, e))
+    }
+
+    /// PostgreSQL would let a session that reads write outside a transaction; SQLite would not.
+    fn must_write(&self, table: &'static str) -> Result<(), DbError> {
+        match self.inner {
+            Inner::SqliteWriter(_) | Inner::PostgresWriter(_) => Ok(()),
+            Inner::Sqlite(_) | Inner::Postgres(_) => {
+                let source = sqlx::Error::InvalidArgument("this session only reads".to_owned());
+                Err(DbError::of(table, source))
+            }
+        }
+    }
+
+    /// Ends a PostgreSQL transaction; SQLite's are ended by the writer.
+    async fn commit(self) -> Result<(), DbError> {
+        match self.inner {
+            Inner::PostgresWriter(transaction) => {
+                transaction.commit().await.map_err(|e| DbError::of("database", e))
+            }
+            Inner::Sqlite(_) | Inner::SqliteWriter(_) | Inner::Postgres(_) => Ok(()),
+        }
+    }
+
+    async fn close(self) {
+        if let Inner::SqliteWriter(connection) = self.inner
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database was not closed in order");
+        }
+    }
+}
+
+/// Puts as many parameters in place of `{list}` as `piece` has values, rounded up to a power of two by
+/// repeating the last, so that the engines' caches of prepared statements see few different texts.
+pub(crate) fn expand<'a>(
+    sql: &'static str,
+    values: &[Value<'a>],
+    piece: &[Value<'a>],
+) -> (impl SqlSafeStr + use<>, Vec<Value<'a>>) {
+    let count = piece.len().next_power_of_two();
+    let mut all = Vec::with_capacity(values.len() + count);
+    all.extend_from_slice(values);
+    all.extend_from_slice(piece);
+    let last = piece.last().copied().unwrap_or(Value::Text(None));
+    all.resize(values.len() + count, last);
+    let parameters: Vec<String> = (values.len() + 1..=all.len()).map(|n| format!("${n}")).collect();
+    // Safe: a literal, with nothing put in but `$1`, `$2`, …
+    (AssertSqlSafe(sql.replace("{list}", &parameters.join(", "))), all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_setting_is_a_url_or_a_path() {
+        let file = |path: &str| DatabaseUrl::Sqlite(path.into());
+        assert_eq!(DatabaseUrl::parse("/a/weir.db"), file("/a/weir.db"));
+        assert_eq!(DatabaseUrl::parse("sqlite:weir.db"), file("weir.db"));
+        assert_eq!(DatabaseUrl::parse("sqlite:///a/weir.db"), file("/a/weir.db"));
+        let url = "postgres://weir@127.0.0.1/weir";
+        assert_eq!(DatabaseUrl::parse(url), DatabaseUrl::Postgres(url.into()));
+    }
+
+    #[test]
+    fn a_list_is_padded_to_a_power_of_two() {
+        let piece = ["a", "b", "c"].map(Value::from);
+        let (sql, values) = expand("x = $1 and y in ({list})", &[1_i64.into()], &piece);
+        assert_eq!(sql.into_sql_str().as_str(), "x = $1 and y in ($2, $3, $4, $5)");
+        assert_eq!(values.len(), 5);
+    }
+}

@@ -1,0 +1,24 @@
+//! What Weir remembers: rows in SQLite or PostgreSQL, and the bytes of files in a folder or an object
+//! store. No rule of the registry lives here; callers compose these small methods into transactions.
+
+pub mod blob;
+pub mod db;
+pub mod error;
+pub mod id;
+pub mod lock;
+mod migrate;
+pub mod rows;
+mod session;
+pub mod spool;
+mod store;
+#[cfg(test)]
+mod suite;
+
+pub use blob::{Blob, BlobError, BlobKey, Blobs, Durability};
+pub use db::{DatabaseUrl, Session};
+pub use error::DbError;
+pub use id::new_id;
+pub use lock::{LockError, StoreLock};
+pub use rows::{Id, PackageFilter, RepositoryFilter, VersionFilter};
+pub use spool::{Spool, SpoolWriter, Spooled};
+pub use store::{OpenError, Store};

@@ -1,0 +1,65 @@
+//! Which blobs of assets are kept, once per domain.
+
+use crate::db::{Session, Value};
+use crate::error::DbError;
+use crate::rows::{BlobRow, Id};
+use weir_core::{Digest, Timestamp};
+
+const TABLE: &str = "blobs";
+
+impl Session {
+    /// Notes a kept blob. What is known to be synced stays so.
+    pub async fn put_blob(
+        &mut self,
+        domain: &str,
+        digest: &Digest,
+        size: u64,
+        synced: bool,
+        at: Timestamp,
+    ) -> Result<(), DbError> {
+        let sql = "insert into blobs (domain_id, sha256, size, synced, created_at)
+                   values ($1, $2, $3, $4, $5)
+                   on conflict (domain_id, sha256) do update set synced = blobs.synced or excluded.synced";
+        let values = [domain.into(), digest.into(), size.into(), synced.into(), at.into()];
+        self.run(TABLE, sql, &values).await?;
+        Ok(())
+    }
+
+    /// One blob.
+    pub async fn blob(&mut self, domain: &str, digest: &Digest) -> Result<Option<BlobRow>, DbError> {
+        let sql = "select domain_id, sha256, size, synced from blobs where domain_id = $1 and sha256 = $2";
+        let row = self.first(TABLE, sql, &[domain.into(), digest.into()]).await?;
+        row.map(|row| {
+            Ok(BlobRow {
+                digest: row.digest("sha256")?,
+                size: row.size("size")?,
+                synced: row.boolean("synced")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Notes that these are on the disk's platter now.
+    pub async fn mark_synced(&mut self, domain: &str, digests: &[Digest]) -> Result<(), DbError> {
+        let digests: Vec<Value<'_>> = digests.iter().map(Value::from).collect();
+        let sql = "update blobs set synced = $2 where domain_id = $1 and sha256 in ({list})";
+        self.run_in(TABLE, sql, &[domain.into(), true.into()], &digests).await?;
+        Ok(())
+    }
+
+    /// Domain, digest and size of all that are not known to be synced.
+    pub async fn unsynced_blobs(&mut self) -> Result<Vec<(Id, Digest, u64)>, DbError> {
+        let sql = "select domain_id, sha256, size from blobs where synced = $1 order by domain_id, sha256";
+        let rows = self.all(TABLE, sql, &[false.into()]).await?;
+        rows.iter()
+            .map(|row| Ok((row.text("domain_id")?, row.digest("sha256")?, row.size("size")?)))
+            .collect()
+    }
+
+    /// Forgets a blob; its bytes are the caller's to remove.
+    pub async fn delete_blob(&mut self, domain: &str, digest: &Digest) -> Result<(), DbError> {
+        let sql = "delete from blobs where domain_id = $1 and sha256 = $2";
+        self.run(TABLE, sql, &[domain.into(), digest.into()]).await?;
+        Ok(())
+    }
+}

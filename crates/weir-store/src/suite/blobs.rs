@@ -1,0 +1,148 @@
+//! What every blob store must do, on a folder and on an object store in memory.
+
+use super::sqlite;
+use crate::blob::{Blob, BlobError, BlobKey, Blobs, Durability, HEADER_BYTES, PIECE, SMALL};
+use crate::{Spool, Store};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use object_store::memory::InMemory;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
+use weir_core::Digest;
+
+fn bytes(length: u64) -> Bytes {
+    (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into()
+}
+
+fn key(data: &[u8]) -> BlobKey {
+    BlobKey::Asset { domain: "d1".into(), digest: Digest::of(data) }
+}
+
+async fn range(blob: &Blob, range: std::ops::Range<u64>) -> Vec<u8> {
+    let pieces: Vec<Bytes> = blob.read(range).try_collect().await.expect("bytes");
+    pieces.concat()
+}
+
+/// Runs `test` on each kind of blob store.
+async fn on_every_blob_store(test: impl AsyncFn(&Spool, &Blobs)) {
+    let (_directory, store) = sqlite().await;
+    test(store.spool(), store.blobs()).await;
+    test(store.spool(), &Blobs::objects(Arc::new(InMemory::new()))).await;
+}
+
+#[tokio::test]
+async fn kept_bytes_come_back_whole_and_in_ranges() {
+    on_every_blob_store(async |spool, blobs| {
+        for length in [0, 1, SMALL, SMALL + 1, PIECE, PIECE * 2 + 7, 9 << 20] {
+            let data = bytes(length);
+            let key = key(&data);
+            assert!(!blobs.exists(&key).await.expect("an answer"));
+            assert!(blobs.open(&key).await.expect("an answer").is_none());
+            let spooled = spool.take(data.clone()).await.expect("spooled");
+            blobs.keep(&key, spooled, Durability::Synced).await.expect("kept");
+            assert!(blobs.exists(&key).await.expect("an answer"));
+            let blob = blobs.open(&key).await.expect("an answer").expect("a blob");
+            assert_eq!(blob.size(), length);
+            assert_eq!(blob.bytes().is_some(), length <= SMALL);
+            assert!(range(&blob, 0..length).await == data, "{length} bytes");
+            assert!(range(&blob, 0..u64::MAX).await == data, "{length} bytes, open range");
+            let (from, to) = (length / 3, length - length / 4);
+            assert!(range(&blob, from..to).await == data[from as usize..to as usize], "a range of {length}");
+            assert!(range(&blob, length + 1..length + 2).await.is_empty());
+            blobs.delete(&key).await.expect("deleted");
+            blobs.delete(&key).await.expect("deleted again");
+            assert!(blobs.open(&key).await.expect("an answer").is_none());
+        }
+        blobs.health().await.expect("healthy");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_bytes_may_be_kept_twice_and_synced_later() {
+    on_every_blob_store(async |spool, blobs| {
+        let data = bytes(10);
+        let missing = BlobKey::Document { domain: "d1".into(), digest: Digest::of(b"missing") };
+        for durability in [Durability::Later, Durability::Later, Durability::Synced] {
+            let spooled = spool.take(data.clone()).await.expect("spooled");
+            blobs.keep(&key(&data), spooled, durability).await.expect("kept");
+            blobs.sync(&[key(&data), missing.clone()]).await.expect("synced");
+        }
+        let blob = blobs.open(&key(&data)).await.expect("an answer").expect("a blob");
+        assert_eq!(range(&blob, 0..10).await, data);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_domain_leaves_the_bytes_of_others() {
+    on_every_blob_store(async |spool, blobs| {
+        let digest = Digest::of(b"x");
+        let asset = |domain: &str| BlobKey::Asset { domain: domain.into(), digest };
+        let document = BlobKey::Document { domain: "d1".into(), digest };
+        for key in [asset("d1"), document.clone(), asset("d11")] {
+            let spooled = spool.take(Bytes::from_static(b"x")).await.expect("spooled");
+            blobs.keep(&key, spooled, Durability::Later).await.expect("kept");
+        }
+        blobs.delete_domain(&"d1".into()).await.expect("deleted");
+        blobs.delete_domain(&"d1".into()).await.expect("deleted again");
+        for (key, left) in [(asset("d1"), false), (document, false), (asset("d11"), true)] {
+            assert_eq!(blobs.exists(&key).await.expect("an answer"), left, "{key:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blob_in_a_folder_can_be_sent_as_a_file() {
+    let (_directory, store) = sqlite().await;
+    for length in [5, SMALL * 2] {
+        let data = bytes(length);
+        let spooled = store.spool().take(data.clone()).await.expect("spooled");
+        store.blobs().keep(&key(&data), spooled, Durability::Later).await.expect("kept");
+        let blob = store.blobs().open(&key(&data)).await.expect("an answer").expect("a blob");
+        let (mut file, offset) = blob.into_file().expect("a file");
+        assert_eq!(offset, HEADER_BYTES);
+        let mut read = Vec::new();
+        file.seek(SeekFrom::Start(offset)).expect("sought");
+        file.read_to_end(&mut read).expect("read");
+        assert!(read == data);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_outlives_its_blob_and_a_delete() {
+    let (_directory, store) = sqlite().await;
+    let data = bytes(PIECE * 3);
+    let spooled = store.spool().take(data.clone()).await.expect("spooled");
+    store.blobs().keep(&key(&data), spooled, Durability::Later).await.expect("kept");
+    let stream = {
+        let blob = store.blobs().open(&key(&data)).await.expect("an answer").expect("a blob");
+        blob.read(0..blob.size())
+    };
+    store.blobs().delete(&key(&data)).await.expect("deleted");
+    let pieces: Vec<Bytes> = stream.try_collect().await.expect("bytes");
+    assert!(pieces.concat() == data);
+}
+
+#[tokio::test]
+async fn a_file_cut_short_by_a_crash_is_seen() {
+    let (directory, store) = sqlite().await;
+    let data = bytes(1000);
+    let path = directory.path().join("blobs").join(key(&data).path());
+    for length in [0, 10, HEADER_BYTES, HEADER_BYTES + 999] {
+        keep(&store, &data).await;
+        let file = fs_err::OpenOptions::new().write(true).open(&path).expect("a file");
+        file.set_len(length).expect("cut");
+        let error = store.blobs().open(&key(&data)).await.expect_err("corrupt");
+        assert!(matches!(error, BlobError::Corrupt { .. }), "{error}");
+    }
+    // Keeping it again heals it.
+    keep(&store, &data).await;
+    assert!(store.blobs().open(&key(&data)).await.expect("an answer").is_some());
+}
+
+async fn keep(store: &Store, data: &Bytes) {
+    let spooled = store.spool().take(data.clone()).await.expect("spooled");
+    store.blobs().keep(&key(data), spooled, Durability::Later).await.expect("kept");
+}

@@ -1,0 +1,25 @@
+//! What Weir's tests are made with: a started server, a fake public registry that counts and can fail,
+//! package builders, package managers with a clean home, and requests that no client would send.
+//!
+//! Helpers here panic with the whole story (output, server log) instead of returning errors, because
+//! only tests call them. Tools that are not on the machine make a test skip, visibly; see [`tool`].
+
+pub mod client;
+pub mod http;
+pub mod output;
+pub mod package;
+pub mod project;
+pub mod raw;
+pub mod server;
+pub mod sign;
+pub mod tool;
+pub mod upstream;
+
+pub use client::Client;
+pub use http::Answer;
+pub use output::Output;
+pub use package::{Archive, NpmPackage};
+pub use project::{FixtureProject, fixture_project};
+pub use server::{AwsCli, Credentials, Python, Weir};
+pub use tool::Tool;
+pub use upstream::{Fault, Upstream};

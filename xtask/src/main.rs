@@ -1,0 +1,70 @@
+//! Whatever is done repeatedly to this workspace: `cargo xtask test` installs the clients that the tests
+//! drive and runs everything, `cargo xtask tidy` checks what the compiler does not.
+
+mod tidy;
+mod tools;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Automation for the Weir workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the test tools, then run `cargo test` with them (`--workspace` unless arguments follow).
+    Test {
+        /// Arguments for `cargo test`: `cargo xtask test -p weir npm`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Install the test tools alone, after which a plain `cargo test` finds them.
+    Tools,
+    /// Check layering, sources and documents.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().task {
+        Task::Test { arguments } => test(arguments),
+        Task::Tools => tools::install_all(&root()).map(|_| ()),
+        Task::Tidy => tidy::run(&root()),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(mut arguments: Vec<OsString>) -> Result<()> {
+    let tools = tools::install_all(&root())?;
+    if arguments.is_empty() {
+        arguments.push("--workspace".into());
+    }
+    let mut command = Command::new(cargo());
+    command.current_dir(root()).arg("test").args(arguments).envs(tools.variables());
+    let status = command.status().context("cargo could not be started")?;
+    ensure!(status.success(), "the tests failed ({status})");
+    Ok(())
+}
+
+/// The workspace's folder.
+fn root() -> PathBuf {
+    let parent = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    parent.expect("xtask lies in the workspace").to_owned()
+}
+
+/// The cargo that runs this.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}

@@ -1,0 +1,166 @@
+//! The clients that tests drive, pinned, and installed below `target/test-tools` by the package clients of
+//! this machine (npm and pip) from wherever these are set up to fetch. A second run installs nothing.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Every tool and its version. The newest of each line that runs on node 20; the AWS tools are of the
+/// release whose service model the API was written from.
+const TOOLS: &[Tool] = &[
+    Tool { name: "npm10", source: Source::Npm { package: "npm", version: "10.9.9" }, program: "npm" },
+    Tool { name: "npm11", source: Source::Npm { package: "npm", version: "11.21.2" }, program: "npm" },
+    Tool { name: "yarn1", source: Source::Npm { package: "yarn", version: "1.22.22" }, program: "yarn" },
+    Tool {
+        name: "yarn4",
+        source: Source::Npm { package: "@yarnpkg/cli-dist", version: "4.18.1" },
+        program: "yarn",
+    },
+    Tool { name: "pnpm", source: Source::Npm { package: "pnpm", version: "12.21.0" }, program: "pnpm" },
+    Tool { name: "bun", source: Source::Npm { package: "bun", version: "1.4.5" }, program: "bun" },
+    Tool {
+        name: "aws",
+        source: Source::Pip(&["awscli==1.45.11", "boto3==1.43.11", "botocore==1.43.11"]),
+        program: "aws",
+    },
+    Tool { name: "python", source: Source::With("aws"), program: "python" },
+];
+
+struct Tool {
+    /// The folder, and the end of the variable `WEIR_TEST_NAME`.
+    name: &'static str,
+    source: Source,
+    program: &'static str,
+}
+
+enum Source {
+    Npm {
+        package: &'static str,
+        version: &'static str,
+    },
+    Pip(&'static [&'static str]),
+    /// Comes with another tool.
+    With(&'static str),
+}
+
+/// What is installed, and what could not be.
+pub(crate) struct Installed {
+    present: Vec<(&'static str, PathBuf)>,
+    absent: Vec<&'static str>,
+}
+
+impl Installed {
+    /// The variables by which tests find the tools.
+    pub(crate) fn variables(&self) -> Vec<(String, String)> {
+        let named = self.present.iter();
+        let mut variables: Vec<_> = named
+            .map(|(name, path)| (format!("WEIR_TEST_{}", name.to_uppercase()), path.display().to_string()))
+            .collect();
+        variables.push(("WEIR_TEST_ABSENT".to_owned(), self.absent.join(",")));
+        variables
+    }
+}
+
+/// Installs what is not there at its version, all at once, with one line for each tool.
+pub(crate) fn install_all(root: &Path) -> Result<Installed> {
+    let folder = root.join("target/test-tools");
+    fs_err::create_dir_all(&folder)?;
+    let mut installed = Installed { present: Vec::new(), absent: Vec::new() };
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            TOOLS.iter().map(|tool| (tool, scope.spawn(|| tool.install(&folder)))).collect();
+        for (tool, thread) in running {
+            match thread.join().expect("installing does not panic") {
+                Ok(()) => installed.present.push((tool.name, tool.path(&folder))),
+                Err(error) => {
+                    eprintln!("tool {}: ABSENT, its tests are skipped: {error:#}", tool.name);
+                    installed.absent.push(tool.name);
+                }
+            }
+        }
+    });
+    installed.present.retain(|(name, path)| {
+        let there = path.exists();
+        if !there {
+            installed.absent.push(name);
+        }
+        there
+    });
+    let list = installed.present.iter().map(|(name, path)| format!("{name}={}\n", path.display()));
+    fs_err::write(folder.join("list"), list.collect::<String>())?;
+    Ok(installed)
+}
+
+impl Tool {
+    fn folder(&self, tools: &Path) -> PathBuf {
+        tools.join(if let Source::With(other) = self.source { other } else { self.name })
+    }
+
+    fn path(&self, tools: &Path) -> PathBuf {
+        let below = if let Source::Npm { .. } = self.source { "node_modules/.bin" } else { "bin" };
+        self.folder(tools).join(below).join(self.program)
+    }
+
+    /// What is to be installed, as one line; also written down when it is.
+    fn wanted(&self) -> String {
+        match &self.source {
+            Source::Npm { package, version } => format!("{package}@{version}"),
+            Source::Pip(packages) => packages.join(" "),
+            Source::With(other) => format!("with {other}"),
+        }
+    }
+
+    fn install(&self, tools: &Path) -> Result<()> {
+        if let Source::With(_) = self.source {
+            return Ok(());
+        }
+        let (folder, wanted) = (self.folder(tools), self.wanted());
+        let stamp = folder.join("installed");
+        if fs_err::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
+            eprintln!("tool {}: {wanted} is there", self.name);
+            return Ok(());
+        }
+        let start = Instant::now();
+        if folder.exists() {
+            fs_err::remove_dir_all(&folder)?;
+        }
+        fs_err::create_dir_all(&folder)?;
+        match &self.source {
+            Source::Npm { .. } => install_with_npm(&folder, &wanted)?,
+            Source::Pip(packages) => install_with_pip(&folder, packages)?,
+            Source::With(_) => {}
+        }
+        run(Command::new(self.path(tools)).arg("--version")).context("it is installed but does not run")?;
+        fs_err::write(&stamp, &wanted)?;
+        eprintln!("tool {}: {wanted} installed in {:.1} s", self.name, start.elapsed().as_secs_f32());
+        Ok(())
+    }
+}
+
+fn install_with_npm(folder: &Path, package: &str) -> Result<()> {
+    // A manifest keeps npm from climbing to a project above.
+    fs_err::write(folder.join("package.json"), "{ \"private\": true }\n")?;
+    let mut npm = Command::new("npm");
+    npm.current_dir(folder).args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"]);
+    run(npm.arg("--prefix").arg(folder).arg(package))
+}
+
+fn install_with_pip(folder: &Path, packages: &[&str]) -> Result<()> {
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
+}
+
+/// Runs a command quietly; the error holds what it said was wrong.
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let ended = match command.stdin(Stdio::null()).output() {
+        Ok(ended) => ended,
+        Err(error) => bail!("{program} could not be started: {error}"),
+    };
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let errors: Vec<_> = said.lines().filter(|line| line.to_lowercase().contains("error")).take(4).collect();
+    ensure!(ended.status.success(), "{program} failed ({}): {}", ended.status, errors.join(" / "));
+    Ok(())
+}
