@@ -131,11 +131,6 @@ impl<'a> Input<'a> {
         self.text(name).map(|text| control(name, text)).transpose()
     }
 
-    /// `true` or `false`; false when left out.
-    pub(crate) fn flag(&self, name: &str) -> Result<bool> {
-        Ok(self.word(name, &["true", "false"])? == Some("true"))
-    }
-
     /// A whole number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
         let Some(text) = self.text(name) else { return Ok(None) };

@@ -121,7 +121,7 @@ impl Registry {
     pub(crate) fn authorize_scope(&self, scope: &Scope, action: Action) -> Result<()> {
         let owner = &scope.domain.row.owner;
         self.authorize(&scope.caller, action, &scope.repository.arn, owner, || {
-            crate::topology::absent_repository(&scope.domain, &scope.repository.row.name)
+            crate::topology::absent_domain(&scope.domain.row.name, owner)
         })
     }
 
@@ -136,7 +136,7 @@ impl Registry {
         let name = &scope.repository.row.name;
         let arn = Arn::package(&self.inner.settings.region, &domain.owner, &domain.name, name, package);
         self.authorize(&scope.caller, action, &arn, &domain.owner, || {
-            crate::topology::absent_repository(&scope.domain, name)
+            crate::topology::absent_domain(&domain.name, &domain.owner)
         })
     }
 

@@ -5,7 +5,7 @@ use crate::event::{Changes, Operation, VersionEvent, record_event};
 use crate::format::NamespaceRule;
 use crate::repository::check_format;
 use crate::scope::{PackageRef, RepositoryRef};
-use crate::topology::{DomainState, RepositoryState, absent_repository};
+use crate::topology::{DomainState, RepositoryState, absent_domain, absent_repository};
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -165,7 +165,7 @@ impl Registry {
 
     /// Authorizes an action on a package.
     pub(crate) fn authorize_place(&self, caller: &Caller, place: &Place, action: Action) -> Result<()> {
-        let absent = || absent_repository(&place.domain, &place.repository.row.name);
+        let absent = || absent_domain(&place.domain.row.name, &place.domain.row.owner);
         self.authorize(caller, action, &place.arn, &place.domain.row.owner, absent)
     }
 

@@ -135,6 +135,11 @@ impl Registry {
         Ok(published)
     }
 
+    /// Refuses before an upload what [`Registry::publish_asset`] would refuse after it.
+    pub async fn may_publish(&self, caller: &Caller, package: &PackageRef) -> Result<()> {
+        self.place(caller, package, Action::PublishPackageVersion).await.map(drop)
+    }
+
     /// PublishPackageVersion of generic packages.
     pub async fn publish_asset(
         &self,

@@ -239,7 +239,7 @@ impl Registry {
         domain: &DomainState,
         repository: &RepositoryState,
     ) -> Result<()> {
-        let absent = || absent_repository(domain, &repository.row.name);
+        let absent = || absent_domain(&domain.row.name, &domain.row.owner);
         self.authorize(caller, action, &repository.arn, &domain.row.owner, absent)
     }
 

@@ -60,6 +60,21 @@ impl Registry {
         content_type: &str,
         body: bytes::Bytes,
     ) -> Result<Option<bytes::Bytes>> {
+        self.ask_upstream(scope, path, Some((content_type, body))).await
+    }
+
+    /// Gets a small document that is no package's index (such as signing keys) from the first external
+    /// connection of the chain, uncached. As [`Registry::post_upstream`] otherwise.
+    pub async fn get_upstream(&self, scope: &Scope, path: &str) -> Result<Option<bytes::Bytes>> {
+        self.ask_upstream(scope, path, None).await
+    }
+
+    async fn ask_upstream(
+        &self,
+        scope: &Scope,
+        path: &str,
+        body: Option<(&str, bytes::Bytes)>,
+    ) -> Result<Option<bytes::Bytes>> {
         self.authorize_scope(scope, weir_core::Action::ReadFromRepository)?;
         let graph = scope.domain.graph(&scope.repository);
         let connection =
@@ -71,7 +86,7 @@ impl Registry {
                 scope.repository.row.name, scope.format
             )));
         };
-        self.post_to(connection, path, content_type, body).await
+        self.ask_connection(connection, path, body).await
     }
 }
 

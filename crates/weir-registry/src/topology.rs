@@ -140,7 +140,15 @@ impl Registry {
     ) -> Result<(Arc<DomainState>, Arc<RepositoryState>)> {
         let domain = self.find_domain(caller, &repository.domain).await?;
         let found = domain.repository(&repository.repository).cloned();
-        let found = found.ok_or_else(|| absent_repository(&domain, &repository.repository))?;
+        let own = |caller: &Caller| matches!(caller, Caller::Principal(p) if p.account == domain.row.owner);
+        let found = found.ok_or_else(|| {
+            // Whoever may not know the domain learns nothing of it by asking for a repository.
+            if own(caller) {
+                absent_repository(&domain, &repository.repository)
+            } else {
+                absent_domain(&domain.row.name, &domain.row.owner)
+            }
+        })?;
         Ok((domain, found))
     }
 

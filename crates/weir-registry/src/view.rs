@@ -18,7 +18,7 @@ use std::time::Duration;
 use weir_core::error::Resource;
 use weir_core::path::{Node, ReservedBy};
 use weir_core::verdict::{Decision, Outcome, Rule, Source, Verdict};
-use weir_core::{Action, Digest, Error, PackageName, Result, Timestamp};
+use weir_core::{Action, Digest, Error, OriginKind, PackageName, Result, Timestamp};
 use weir_store::rows::{Id, PackageRow, VersionRow};
 
 /// A package as one repository shows it.
@@ -73,6 +73,17 @@ impl PackageView {
         let held = self.records.iter().flatten().filter_map(|(row, _)| row.metadata.as_deref());
         let public = self.remotes.values().map(|remote| remote.text(&remote.metadata));
         held.chain(public)
+    }
+
+    /// Whether a version came from a public registry, held here or not.
+    pub fn is_public(&self, decision: &Decision) -> bool {
+        match decision.source {
+            Source::Public { .. } => true,
+            Source::Held { node, version } => {
+                let held = self.nodes[node].record.as_ref().and_then(|record| record.versions.get(version));
+                held.is_some_and(|held| held.origin.kind() == OriginKind::External)
+            }
+        }
     }
 
     /// Whether the asked repository holds a record of the package.

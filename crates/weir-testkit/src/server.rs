@@ -106,9 +106,9 @@ impl Builder {
     pub fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.binary);
         command.env_clear().env("HOME", folder).current_dir(folder);
-        if let Some(path) = std::env::var_os("PATH").filter(|_| self.path_variable) {
-            command.env("PATH", path);
-        }
+        // Without the variable the system's own folders would be searched.
+        let path = std::env::var_os("PATH").filter(|_| self.path_variable);
+        command.env("PATH", path.unwrap_or_else(|| folder.as_os_str().to_owned()));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("serve").arg("--data").arg(self.data.clone().unwrap_or_else(|| folder.join("data")));
         command.arg("--listen").arg(&self.listen).args(&self.arguments);

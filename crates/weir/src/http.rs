@@ -133,6 +133,7 @@ impl Http {
         }
         let mut target = match Target::parse(&parts.uri) {
             Ok(target) => target,
+            Err(error) if parts.uri.path().starts_with("/v1/") => return unreadable_call(line, &error),
             Err(error) => return refusal(line, &error),
         };
         line.redacted_path = RequestLine::redact(&target.segments);
@@ -408,6 +409,15 @@ fn refusal(line: &mut RequestLine, error: &Error) -> Response<Body> {
         *response.status_mut() = head.status();
         response.headers_mut().extend(head.headers().clone());
     }
+    response
+}
+
+/// A request of the control API whose target cannot be read, in the shape its clients read errors in.
+fn unreadable_call(line: &mut RequestLine, error: &Error) -> Response<Body> {
+    log_error(line, error);
+    let text = serde_json::json!({ "message": error.to_string(), "reason": "FIELD_VALIDATION_FAILED" });
+    let mut response = respond::json(StatusCode::BAD_REQUEST, &text);
+    response.headers_mut().insert(ERROR_TYPE, HeaderValue::from_static("ValidationException"));
     response
 }
 

@@ -2,12 +2,14 @@
 //! `docs/logging.md` specifies the lines.
 
 mod http_metrics;
+mod redacted;
 mod request_line;
 
 pub(crate) use http_metrics::HttpMetrics;
 pub(crate) use request_line::{Logged, RequestLine};
 
 use crate::config::{Config, ConfigError};
+use redacted::Redacted;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -18,7 +20,7 @@ pub(crate) fn start_logging(config: &Config) -> Result<(), ConfigError> {
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Redacted(std::io::stderr()))
         .with_span_events(FmtSpan::NONE);
     let installed = if config.log_json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()

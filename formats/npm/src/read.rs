@@ -102,20 +102,44 @@ pub(crate) async fn attestations(registry: &Registry, call: &Call, spec: &str) -
     };
     let package = name::parse_full(package)?;
     let asset = provenance::asset_name(&package, version)?;
-    let opened =
-        registry.open_asset(&call.scope, &package, version, &asset, Want::Head).await.map_err(|error| {
-            match error {
-                Error::NotFound { resource, id, .. } => Error::not_found(
-                    resource,
-                    id,
-                    format!("no provenance is held for npm {}@{}", name::full(&package), shown(version)),
-                ),
-                error => error,
-            }
-        })?;
+    let none = || {
+        let message = format!("no provenance is held for npm {}@{}", name::full(&package), shown(version));
+        Error::not_found(Resource::Asset, spec, message)
+    };
+    let view = registry.view(&call.scope, &package, Freshness::Usual).await?;
+    let Some(decision) = view.verdict.version(version).filter(|_| view.verdict.offers(version)) else {
+        return Err(view.refusal(Some(version)));
+    };
+    if view.is_public(decision) {
+        // What a public registry attests, it tells itself; the version is public already.
+        let path = format!("-/npm/v1/attestations/{}@{version}", name::full(&package));
+        let document = registry.get_upstream(&call.scope, &path).await?.ok_or_else(none)?;
+        return Ok(call.answer(json_document(document.to_vec())?));
+    }
+    let opened = match registry.open_asset(&call.scope, &package, version, &asset, Want::Head).await {
+        Err(Error::NotFound { .. }) => return Err(none()),
+        opened => opened?,
+    };
     let bundle = read_small(opened, provenance::MAX_BUNDLE_BYTES).await?;
     let document = provenance::attestations(&bundle)?;
     Ok(call.answer(in_memory(StatusCode::OK, FULL, document.into())))
+}
+
+/// `GET -/npm/v1/keys`: the keys with which the public registry signs, for `npm audit signatures`.
+pub(crate) async fn keys(registry: &Registry, call: &Call) -> Result<Response> {
+    let Some(document) = registry.get_upstream(&call.scope, "-/npm/v1/keys").await? else {
+        let message = "the public registry behind this repository publishes no signing keys";
+        return Err(Error::not_found(Resource::Repository, "keys", message));
+    };
+    Ok(call.answer(json_document(document.to_vec())?))
+}
+
+/// A document of the public registry, passed on if it is JSON.
+fn json_document(document: Vec<u8>) -> Result<Response> {
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&document).is_err() {
+        return Err(Error::bad_upstream("the public registry answered with something that is no JSON"));
+    }
+    Ok(in_memory(StatusCode::OK, FULL, document.into()))
 }
 
 /// npm sends `no-cache` when a person asked for the latest (`--prefer-online`).

@@ -75,6 +75,7 @@ async fn service(registry: &Registry, call: &Call, body: RequestBody, rest: &[&s
         ("GET" | "HEAD", ["npm", "v1", "attestations", spec @ ..]) => {
             read::attestations(registry, call, &spec.join("/")).await
         }
+        ("GET" | "HEAD", ["npm", "v1", "keys"]) => read::keys(registry, call).await,
         ("POST", ["npm", "v1", "security", "advisories", "bulk"]) => {
             audit::bulk(registry, &call.scope, body).await
         }
@@ -130,10 +131,6 @@ fn unsupported(method: &Method, rest: &[&str]) -> Error {
         ["npm", "v1", "tokens", ..] => ("token", "see 'weir token --help'"),
         ["npm", "v1", "user", ..] => ("profile set", "see 'weir user --help'"),
         ["npm", "v1", "hooks", ..] => ("hook", "read the audit records instead"),
-        ["npm", "v1", "keys"] => (
-            "audit signatures",
-            "versions published here have no registry signatures; their integrity is checked",
-        ),
         ["_view", ..] => ("stars", "there is nothing to use instead"),
         ["stage", ..] => ("stage", "publish to a repository of its own and copy from there"),
         ["all", ..] => ("search by /-/all", "newer clients use /-/v1/search"),

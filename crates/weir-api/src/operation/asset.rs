@@ -4,9 +4,8 @@ use super::{Call, Context, json};
 use crate::input::{self, DEFAULT_PAGE, Input, PackageInput};
 use crate::wire;
 use http::{HeaderValue, Response, header};
-use weir_core::{Action, Arn, AssetName, Caller, Digest, Error, PageRequest, Result};
+use weir_core::{AssetName, Digest, Error, PageRequest, Result};
 use weir_protocol::{Body, RequestBody};
-use weir_registry::PackageRef;
 use weir_registry::publish::NewAsset;
 
 pub(crate) struct Publish {
@@ -30,7 +29,15 @@ impl Call for Publish {
         let sha256 = value.to_str().ok().and_then(Digest::parse);
         let sha256 = sha256
             .ok_or_else(|| Error::invalid(field, "must be the asset's SHA-256, 64 lower-case hex digits"))?;
-        Ok(Self { package, version, asset, sha256, unfinished: input.flag("unfinished")? })
+        // SDKs send `true`; AWS's reference says the word itself.
+        let unfinished = input.word("unfinished", &["true", "unfinished", "false"])?;
+        Ok(Self {
+            package,
+            version,
+            asset,
+            sha256,
+            unfinished: unfinished.is_some_and(|word| word != "false"),
+        })
     }
 
     async fn run(self, context: &Context<'_>, body: RequestBody) -> Result<Response<Body>> {
@@ -44,7 +51,7 @@ impl Call for Publish {
             ));
         };
         let asset = known.parse_asset_name(self.asset.as_str())?;
-        may_publish(context, &package)?;
+        context.registry.may_publish(context.caller, &package).await?;
         let limit = context.registry.settings().max_asset_bytes;
         let mut body = body.limited(limit, "max-asset-bytes");
         let mut spool = context.registry.spool()?;
@@ -68,21 +75,6 @@ impl Call for Publish {
             .await?;
         Ok(json(wire::published(&package.package, &summary, &asset)))
     }
-}
-
-/// Refuses before the upload what [`weir_registry::Registry::publish_asset`] would refuse after it.
-fn may_publish(context: &Context<'_>, package: &PackageRef) -> Result<()> {
-    let Caller::Principal(principal) = context.caller else {
-        return Err(Error::unauthenticated("publishing needs a signed request"));
-    };
-    let repository = &package.repository;
-    let domain = &repository.domain.name;
-    let owner = repository.domain.owner.as_ref().unwrap_or(&principal.account);
-    let region = &context.registry.settings().region;
-    let arn = Arn::package(region, owner, domain, &repository.repository, &package.package);
-    let refuse =
-        || Error::denied(format!("this caller may not publish to {domain}/{}", repository.repository));
-    context.registry.authorize(context.caller, Action::PublishPackageVersion, &arn, owner, refuse)
 }
 
 pub(crate) struct List {

@@ -1,15 +1,17 @@
 //! A file of a public version: fetched once for all who wait, verified, kept, and its rows committed before
 //! anybody gets its last bytes.
 
+use super::Connection;
 use super::client::{FetchError, Kind, accept};
 use super::flight::{Download, FlightKey, FlightReader, Progress};
-use super::{Connection, client};
 use crate::Registry;
 use crate::format::{Description, RemoteAsset};
 use crate::retain::{Context, revision};
 use crate::topology::{DomainState, RepositoryState, lock};
-use reqwest::StatusCode;
+use futures_util::FutureExt as _;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, StatusCode};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_core::digest::{Digests, Expected};
@@ -97,7 +99,11 @@ impl Registry {
     }
 
     async fn download(&self, wanted: Wanted, connection: Arc<Connection>, download: &Download) {
-        let end = match self.fetch_file(&wanted, &connection, download).await {
+        // A panic must not leave readers waiting for ever.
+        let fetched = AssertUnwindSafe(self.fetch_file(&wanted, &connection, download)).catch_unwind().await;
+        let fetched = fetched
+            .unwrap_or_else(|_| Err(FetchError::unavailable("this server failed while it fetched the file")));
+        let end = match fetched {
             Ok((size, digest)) => {
                 self.metrics().files_fetched.inc();
                 self.metrics().bytes_fetched.inc_by(size);
@@ -326,23 +332,25 @@ impl Registry {
         Ok(())
     }
 
-    /// Posts to the registry behind a connection; `None` when it answers 404.
-    pub(crate) async fn post_to(
+    /// Asks the registry behind a connection, with a body (its media type and bytes) or without; `None` when
+    /// it answers 404.
+    pub(crate) async fn ask_connection(
         &self,
         connection: &ConnectionName,
         path: &str,
-        content_type: &str,
-        body: bytes::Bytes,
+        body: Option<(&str, bytes::Bytes)>,
     ) -> Result<Option<bytes::Bytes>> {
         const MOST: u64 = 32 * 1024 * 1024;
         let target = self.upstream_connection(connection).await?;
-        let mut headers = client::accept("application/json");
-        if let Ok(value) = content_type.parse() {
+        let mut headers = accept("application/json");
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        if let Some(value) = body.as_ref().and_then(|(content_type, _)| content_type.parse().ok()) {
             headers.insert(CONTENT_TYPE, value);
         }
         let asked = "an answer";
+        let body = body.map(|(_, bytes)| bytes);
         let answer = target
-            .request(self, reqwest::Method::POST, path, Kind::Document, headers, Some(body))
+            .request(self, method, path, Kind::Document, headers, body)
             .await
             .map_err(|failure| failure.of(connection, asked))?;
         if answer.status == StatusCode::NOT_FOUND {

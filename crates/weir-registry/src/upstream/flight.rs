@@ -238,3 +238,29 @@ fn gone<E>(_: E) -> FetchError {
         why: "the download was given up".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_kept_for_whoever_registers_in_time_and_for_nobody_else() {
+        let patience = Duration::from_millis(20);
+        let before = Download::new();
+        assert!(before.register(&"main".into()));
+        assert!(before.wanted_within(Duration::ZERO).await, "who registered before");
+
+        let during = Arc::new(Download::new());
+        let waiting = tokio::spawn({
+            let during = during.clone();
+            async move { during.wanted_within(Duration::from_secs(60)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(during.register(&"main".into()));
+        assert!(waiting.await.expect("it does not panic"), "who came while it waited");
+
+        let never = Download::new();
+        assert!(!never.wanted_within(patience).await);
+        assert!(!never.register(&"main".into()), "who comes too late");
+    }
+}

@@ -57,7 +57,7 @@ impl IndexCache {
     pub(crate) fn new(most_bytes: usize) -> Self {
         Self {
             indexes: Mutex::new(Lru::new(most_bytes)),
-            views: Mutex::new(Lru::new(most_bytes / 4)),
+            views: Mutex::new(Lru::new(most_bytes / 2)),
             making: Mutex::default(),
             large: tokio::sync::Semaphore::new(2),
         }
@@ -78,8 +78,9 @@ impl IndexCache {
     }
 
     pub(crate) fn put_view(&self, key: ViewKey, view: Arc<PackageView>) {
-        // The public documents behind a view are counted where they are kept.
-        let weight = 1024 + view.verdict.versions.len() * 300;
+        // A view keeps its public documents alive, also those that are not kept for themselves any more.
+        let documents: usize = view.remotes.values().map(|remote| remote.document.len()).sum();
+        let weight = 1024 + view.verdict.versions.len() * 300 + documents;
         lock(&self.views).put(key, view, weight);
     }
 

@@ -1,0 +1,67 @@
+//! Log lines without tokens: whatever a line is about and whoever wrote it, a token in it is blotted out
+//! before it leaves.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// How every token begins.
+const PREFIX: &[u8] = b"weir_";
+/// Fewer letters behind the prefix are a module's name; a token has 43.
+const FEWEST: usize = 20;
+
+/// Passes whole lines on, without the tokens in them.
+pub(super) struct Redacted<W>(pub(super) W);
+
+impl<W: Write> Write for Redacted<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(&redact(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn redact(line: &[u8]) -> Cow<'_, [u8]> {
+    let mut clean = Vec::new();
+    let mut rest = line;
+    while let Some(at) = rest.windows(PREFIX.len()).position(|part| part == PREFIX) {
+        let begin = at + PREFIX.len();
+        let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+        let length = rest[begin..].iter().take_while(|byte| is_letter(byte)).count();
+        clean.extend_from_slice(&rest[..begin]);
+        if length < FEWEST {
+            clean.extend_from_slice(&rest[begin..begin + length]);
+        } else {
+            clean.extend_from_slice(b"(redacted)");
+        }
+        rest = &rest[begin + length..];
+    }
+    if clean.is_empty() {
+        return Cow::Borrowed(line);
+    }
+    clean.extend_from_slice(rest);
+    Cow::Owned(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: &str) {
+        let mut written = Vec::new();
+        Redacted(&mut written).write_all(line.as_bytes()).expect("memory can be written");
+        assert_eq!(String::from_utf8(written).expect("it was text"), expected);
+    }
+
+    #[test]
+    fn tokens_are_blotted_out_and_the_rest_stays() {
+        let token = "weir_kAsCyWncV2HarBEOAuJ-JJ1DJn8zrtELpfzlsqPxny4";
+        check("INFO weir_registry::upstream: asked", "INFO weir_registry::upstream: asked");
+        check(&format!("path=\"/{token}/x\" a"), "path=\"/weir_(redacted)/x\" a");
+        check(&format!("{token} {token}"), "weir_(redacted) weir_(redacted)");
+        check(&format!("weir_store weir_weir_ {token}"), "weir_store weir_weir_ weir_(redacted)");
+        check("", "");
+    }
+}

@@ -1,0 +1,16 @@
+//! The started server, asked by real package managers, the AWS CLI and boto3, and by requests no client would
+//! send. Each test has a server of its own; see `weir-testkit`.
+
+mod aws_cli;
+mod aws_guide;
+mod aws_pages;
+mod aws_session;
+mod aws_versions;
+mod generic;
+mod npm_commands;
+mod npm_install;
+mod npm_publish;
+mod npm_wire;
+mod npm_world;
+mod signing;
+mod terraform_shapes;
