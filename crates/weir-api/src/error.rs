@@ -32,6 +32,10 @@ pub enum ApiError {
     NotBuilt(Operation),
 }
 
+/// Why a request was refused, as its client was told: an extension of the answer, for the log.
+#[derive(Debug, Clone)]
+pub struct Refused(pub String);
+
 impl ApiError {
     /// An unknown method and path, made fit for a message.
     pub(crate) fn unknown(method: &Method, path: &str) -> Self {
@@ -55,7 +59,7 @@ impl ApiError {
                 }
                 Error::Throttled { .. } => ("ThrottlingException", StatusCode::TOO_MANY_REQUESTS),
                 Error::Unavailable { .. } => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),
-                // The control API calls no upstream, so this is a fault of ours.
+                // AWS has no name for a public registry that answers a copy with something wrong.
                 Error::BadUpstream { .. } | Error::Internal(_) => {
                     ("InternalServerException", StatusCode::INTERNAL_SERVER_ERROR)
                 }
@@ -80,6 +84,7 @@ impl ApiError {
         let body = crate::wire::without_nulls(self.body());
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = status;
+        response.extensions_mut().insert(Refused(self.message()));
         let headers = response.headers_mut();
         headers.insert("x-amzn-errortype", HeaderValue::from_static(name));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -100,11 +105,16 @@ impl ApiError {
         }
     }
 
-    fn body(&self) -> Value {
-        let message = match self {
+    /// What the client is told.
+    fn message(&self) -> String {
+        match self {
             Self::Core(Error::BadUpstream { .. }) => "internal error".to_owned(),
             other => other.to_string(),
-        };
+        }
+    }
+
+    fn body(&self) -> Value {
+        let message = self.message();
         match self {
             Self::Core(
                 Error::NotFound { resource, id, .. }

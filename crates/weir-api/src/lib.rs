@@ -18,13 +18,14 @@ mod model_tests;
 
 use authenticate::{Authenticated, authenticate};
 use error::ApiError;
+pub use error::Refused;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use input::Input;
 use operation::{Context, Operation};
 use query::Query;
 use std::sync::Arc;
-use weir_core::{Caller, Clock, Secrets};
+use weir_core::{Caller, Clock, Principal, Secrets};
 use weir_protocol::{Body, Face, RequestBody, Target};
 use weir_registry::Registry;
 
@@ -60,13 +61,18 @@ impl Api {
     }
 
     /// Answers one request, whatever becomes of it. `face` is the address the client used: endpoints are
-    /// told by it, and a signature may have been made for it where a proxy changed host or path.
+    /// told by it, and a signature may have been made for it where a proxy changed host or path. For the log
+    /// the answer's extensions have who asked (`Arc<Principal>`) and why it was refused ([`Refused`]).
     pub async fn handle(&self, parts: &Parts, body: RequestBody, face: &Face) -> Response<Body> {
         let request_id = self.request_id();
-        let mut response = match self.answer(parts, body, face, &request_id).await {
+        let mut who = None;
+        let mut response = match self.answer(parts, body, face, &request_id, &mut who).await {
             Ok(response) => response,
             Err(error) => error.response(),
         };
+        if let Some(principal) = who {
+            response.extensions_mut().insert(principal);
+        }
         let id = HeaderValue::from_str(&request_id).expect("hex digits and hyphens are a header's value");
         response.headers_mut().insert("x-amzn-requestid", id);
         response
@@ -78,6 +84,7 @@ impl Api {
         body: RequestBody,
         face: &Face,
         request_id: &str,
+        who: &mut Option<Arc<Principal>>,
     ) -> Result<Response<Body>, ApiError> {
         let target = Target::parse(&parts.uri)?;
         let segments: Vec<&str> = face.strip_prefix(&target.segments).iter().map(String::as_str).collect();
@@ -90,7 +97,7 @@ impl Api {
             ),
         };
         match door {
-            Door::Sts => match self.identify(parts, body, face, request_id).await {
+            Door::Sts => match self.identify(parts, body, face, request_id, who).await {
                 Ok(response) => Ok(response),
                 Err(error) => Ok(sts::error(&error, request_id)),
             },
@@ -98,6 +105,7 @@ impl Api {
                 let found =
                     authenticate(&self.registry, self.clock.now(), parts, face, body, false, "codeartifact")
                         .await?;
+                *who = Some(found.principal.clone());
                 let query = Query::parse(parts.uri.query().unwrap_or(""))?;
                 let input = Input { query: &query, headers: &parts.headers, body: &found.content };
                 let caller = Caller::Principal(found.principal);
@@ -117,6 +125,7 @@ impl Api {
                     "codeartifact",
                 )
                 .await?;
+                *who = Some(principal.clone());
                 let query = Query::parse(parts.uri.query().unwrap_or(""))?;
                 let input = Input { query: &query, headers: &parts.headers, body: &content };
                 let caller = Caller::Principal(principal);
@@ -132,8 +141,10 @@ impl Api {
         body: RequestBody,
         face: &Face,
         request_id: &str,
+        who: &mut Option<Arc<Principal>>,
     ) -> Result<Response<Body>, ApiError> {
         let found = authenticate(&self.registry, self.clock.now(), parts, face, body, false, "sts").await?;
+        *who = Some(found.principal.clone());
         let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         match sts::action(&query, &found.content).as_deref() {
             Some("GetCallerIdentity") => Ok(sts::caller_identity(&found.principal, request_id)),

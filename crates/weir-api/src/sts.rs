@@ -1,7 +1,7 @@
 //! STS `GetCallerIdentity`, which tools ask first to learn whose keys they hold: the query protocol
 //! at `/`, answers and errors in XML (AWS STS API reference, version 2011-06-15).
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Refused};
 use crate::query::Query;
 use http::{HeaderValue, Response, StatusCode, header};
 use weir_core::Principal;
@@ -52,7 +52,9 @@ pub(crate) fn error(error: &ApiError, request_id: &str) -> Response<Body> {
          <Message>{}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>\n",
         escaped(&message),
     );
-    xml(status, text)
+    let mut response = xml(status, text);
+    response.extensions_mut().insert(Refused(message));
+    response
 }
 
 fn xml(status: StatusCode, text: String) -> Response<Body> {

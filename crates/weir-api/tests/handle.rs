@@ -56,7 +56,7 @@ impl Server {
         let registry = Registry::new(Parts {
             store,
             formats: Vec::new(),
-            settings: Settings { data: data.path().to_owned(), ..Settings::default() },
+            settings: Settings::default(),
             clock: Arc::new(SystemClock),
             secrets: Arc::new(SystemSecrets),
             master_key: MasterKey::from_bytes([7; 32]),

@@ -95,7 +95,7 @@ pub struct Reservation {
 /// What reserves a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReservedBy {
-    /// An INTERNAL version is held there.
+    /// An INTERNAL version is held there, or was and the record still stands.
     InternalVersion,
     /// Its record was put to publish ALLOW, upstream BLOCK.
     PutRecord,
@@ -209,9 +209,11 @@ impl Node {
 }
 
 impl Record {
-    /// Whether it holds an INTERNAL version, and nobody gave the name up by hand (upstream ALLOW).
+    /// Whether it holds an INTERNAL version or once did, and nobody gave the name up by hand (upstream
+    /// ALLOW): unpublishing every version frees no name, deleting the record does.
     fn claims_the_name(&self) -> bool {
+        let holds_one = || self.versions.iter().any(|version| version.origin.kind() == OriginKind::Internal);
         self.controls.put.is_none_or(|put| put.upstream == Control::Block)
-            && self.versions.iter().any(|version| version.origin.kind() == OriginKind::Internal)
+            && (self.first_internal_at.is_some() || holds_one())
     }
 }

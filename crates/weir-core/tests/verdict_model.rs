@@ -239,8 +239,8 @@ impl Model<'_> {
             if put_upstream == Some(Control::Allow) {
                 continue;
             }
-            let internal =
-                record.versions.iter().any(|version| matches!(version.origin, Origin::Internal { .. }));
+            let internal = record.first_internal_at.is_some()
+                || record.versions.iter().any(|version| matches!(version.origin, Origin::Internal { .. }));
             if internal && !merged {
                 return Some(Reservation { node, by: ReservedBy::InternalVersion });
             }
@@ -430,8 +430,11 @@ impl Model<'_> {
             }
         }
         let claims = |node: usize| {
-            let put = self.nodes[node].record.as_ref().and_then(|record| record.controls.put);
-            let internal = self.held(node).iter().any(|held| held.origin.kind() == OriginKind::Internal);
+            let record = self.nodes[node].record.as_ref();
+            let put = record.and_then(|record| record.controls.put);
+            let once = record.is_some_and(|record| record.first_internal_at.is_some());
+            let internal =
+                once || self.held(node).iter().any(|held| held.origin.kind() == OriginKind::Internal);
             internal && put.is_none_or(|put| put.upstream == Control::Block)
         };
         let claimed = self.rules.reserve_internal_names && self.visited().into_iter().any(claims);

@@ -3,7 +3,7 @@
 use crate::body::{Body, RequestBody};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, Response};
-use weir_core::{Error, Result};
+use weir_core::{Error, PackageName, Result};
 use weir_registry::{Format, Registry, Scope};
 
 /// What package managers meet. The server routes by format name, authenticates, and hands over.
@@ -18,6 +18,11 @@ pub trait Protocol: Format {
     /// Says an error the way this format's clients print it. Status, `WWW-Authenticate` and `Retry-After`
     /// come from [`crate::error::head`].
     fn error_response(&self, error: &Error, realm: &str) -> Response<Body>;
+
+    /// The package that a path below the repository is about, for the log; `None` where it is about none.
+    fn package_of(&self, _segments: &[String]) -> Option<PackageName> {
+        None
+    }
 
     /// Whether this request makes a token and so comes without one (npm login).
     fn is_login(&self, _method: &Method, _segments: &[String]) -> bool {

@@ -1,6 +1,7 @@
 //! Who may: authentication by token, and the one function through which every authorization passes.
 
 use crate::Registry;
+use crate::change::Outdated;
 use crate::scope::Scope;
 use crate::token::IssuedToken;
 use crate::topology::{lock_read, lock_write};
@@ -24,6 +25,11 @@ pub(crate) struct CallerCache {
 
 /// Principal, resource and action of a decision.
 type Question = (String, Arn, Action);
+
+/// The condition keys that requests are evaluated with; a policy that names another would allow too much or
+/// deny too little, and is refused.
+pub(crate) const CONDITION_KEYS: [&str; 4] =
+    ["aws:PrincipalArn", "aws:PrincipalAccount", "aws:username", "aws:userid"];
 
 const MOST_TOKENS: usize = 20_000;
 const MOST_DECISIONS: usize = 100_000;
@@ -84,8 +90,13 @@ impl Registry {
             )
         };
         let name = RepositoryName::parse("repository", repository).map_err(|_| absent())?;
-        let found = state.repository(&name).cloned().ok_or_else(absent)?;
         self.check_token_scope(&grant.principal, &name, format)?;
+        let Some(found) = state.repository(&name).cloned() else {
+            // Who might not read it does not learn that it is not there.
+            let arn = Arn::repository(&self.inner.settings.region, &owner, &domain_name, &name);
+            self.authorize(&caller, Action::ReadFromRepository, &arn, &owner, absent)?;
+            return Err(absent());
+        };
         Ok(Scope { domain: state, repository: found, format, caller, token: Some(hash) })
     }
 
@@ -148,11 +159,17 @@ impl Registry {
         {
             return *allowed;
         }
+        let context = [
+            ("aws:PrincipalArn", principal.arn.as_str()),
+            ("aws:PrincipalAccount", principal.account.as_str()),
+            ("aws:username", &*principal.name),
+            ("aws:userid", &*principal.id),
+        ];
         let request = Request {
             action: &action.to_string(),
             resource: resource.as_str(),
             principal: Some(principal.arn.as_str()),
-            context: &[],
+            context: &context,
         };
         let allowed = evaluate([&*principal.policy], &request) == Decision::Allow;
         let mut decisions = lock_write(&self.inner.callers.decisions);
@@ -235,7 +252,7 @@ impl Registry {
         Ok(Caller::Principal(grant.principal.clone()))
     }
 
-    /// Swaps user name and password (a token, or `ACCESSKEYID:SECRET` or the secret key of the user) for a
+    /// Swaps user name and password (a token, or the secret access key of the user) for a
     /// token of the domain: npm login.
     pub async fn login(&self, domain: &str, owner: &str, user: &str, password: &str) -> Result<IssuedToken> {
         let refused = || {
@@ -292,13 +309,14 @@ impl Registry {
         if !same {
             return Err(Error::denied("only a token of your own can be revoked by logging out"));
         }
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move { Ok::<_, Error>(session.delete_token_by_hash(&hash).await?) })
+        let audit = self.audit(&scope.caller, "weir:Logout", &scope.repository.arn, &serde_json::json!({}));
+        self.change(Outdated::Identity, move |session| {
+            Box::pin(async move {
+                session.delete_token_by_hash(&hash).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.identity_changed();
+        })
+        .await?;
         Ok(())
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::Registry;
 use crate::audit::{known, no_resource};
+use crate::change::Outdated;
 use crate::format::Format;
 use crate::settings::ConnectionSettings;
 use crate::upstream::{hide_user_info, parse_address};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_core::error::Resource;
 use weir_core::{Action, Caller, ConnectionName, Error, Result, Timestamp};
-use weir_store::rows::ConnectionRow;
+use weir_store::rows::{AuditRow, ConnectionRow};
 
 /// A connection as `weir connections` shows it.
 #[derive(Debug, Clone)]
@@ -61,6 +62,20 @@ impl Registry {
         let mut session = self.inner.store.read().await?;
         let rows: BTreeMap<_, _> =
             session.list_connections().await?.into_iter().map(|row| (row.name.to_string(), row)).collect();
+        drop(session);
+        let used = self.uses_of_connections().await?;
+        let mut infos = Vec::new();
+        for text in self.connection_names() {
+            let name = ConnectionName::parse("external-connection", &text)?;
+            let count = used.get(&text).copied().unwrap_or(0);
+            infos.push(self.connection_info(&name, rows.get(&text), count));
+        }
+        Ok(infos)
+    }
+
+    /// How many repositories are connected to each.
+    async fn uses_of_connections(&self) -> Result<BTreeMap<String, u64>> {
+        let mut session = self.inner.store.read().await?;
         let mut used: BTreeMap<String, u64> = BTreeMap::new();
         for domain in session.list_domains(None).await? {
             for repository in session.repositories(&domain.id).await? {
@@ -69,14 +84,13 @@ impl Registry {
                 }
             }
         }
-        drop(session);
-        let mut infos = Vec::new();
-        for text in self.connection_names() {
-            let name = ConnectionName::parse("external-connection", &text)?;
-            let count = used.get(&text).copied().unwrap_or(0);
-            infos.push(self.connection_info(&name, rows.get(&text), count));
-        }
-        Ok(infos)
+        Ok(used)
+    }
+
+    /// What is shown of a connection whose address was just stored.
+    async fn stored_info(&self, name: &ConnectionName, row: &ConnectionRow) -> Result<ConnectionInfo> {
+        let used = self.uses_of_connections().await?.get(name.as_str()).copied().unwrap_or(0);
+        Ok(self.connection_info(name, Some(row), used))
     }
 
     fn connection_info(
@@ -128,28 +142,27 @@ impl Registry {
         let mut url = parse_address(name, &url).map_err(|why| Error::invalid("url", why))?;
         self.refuse_own_address(name, &url).map_err(|e| Error::invalid("url", e.to_string()))?;
         hide_user_info(&mut url, &mut settings);
-        let row = self.store_connection(name, url.as_str(), "weir connections set", settings).await?;
-        self.audit_connection(caller, name, "set").await?;
-        Ok(self.connection_info(name, Some(&row), 0))
+        let audit = self.connection_audit(caller, name, "set");
+        let source = "weir connections set";
+        let row = self.store_connection(name, url.as_str(), source, settings, Some(audit)).await?;
+        self.stored_info(name, &row).await
     }
 
     /// Forgets a stored or discovered address.
     pub async fn delete_connection(&self, caller: &Caller, name: &ConnectionName) -> Result<()> {
         self.authorize_connections(caller)?;
         self.check_connection_name(name)?;
+        let audit = self.connection_audit(caller, name, "deleted");
         let gone = name.clone();
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    session.delete_connection(&gone).await?;
-                    Ok::<_, Error>(())
-                })
+        self.change(Outdated::Topology, move |session| {
+            Box::pin(async move {
+                session.delete_connection(&gone).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
+        })
+        .await?;
         self.inner.upstream.forget(name);
-        self.inner.generations.topology_changed();
-        self.audit_connection(caller, name, "deleted").await
+        Ok(())
     }
 
     /// Asks the package manager of this machine again and stores what it says.
@@ -160,9 +173,9 @@ impl Registry {
     ) -> Result<ConnectionInfo> {
         self.authorize_connections(caller)?;
         self.check_connection_name(name)?;
-        let row = self.discover_address(name).await?;
-        self.audit_connection(caller, name, "rediscovered").await?;
-        Ok(self.connection_info(name, Some(&row), 0))
+        let audit = self.connection_audit(caller, name, "rediscovered");
+        let row = self.discover_address(name, Some(audit)).await?;
+        self.stored_info(name, &row).await
     }
 
     /// Forgets first-seen digests of a package on a connection; audited. Returns how many.
@@ -182,16 +195,18 @@ impl Registry {
         };
         let package = format.parse_name(namespace, plain)?;
         let prefix = format!("{}/{}/{}/", package.format, package.namespace_or_empty(), package.name);
+        let audit = self.connection_audit(caller, name, &format!("unpinned {package}"));
         let (id, connection) = (domain.row.id.clone(), name.clone());
-        let count = self
-            .inner
+        self.inner
             .store
             .write(move |session| {
-                Box::pin(async move { Ok::<_, Error>(session.delete_pins(&id, &connection, &prefix).await?) })
+                Box::pin(async move {
+                    let count = session.delete_pins(&id, &connection, &prefix).await?;
+                    session.insert_audit(&audit).await?;
+                    Ok::<_, Error>(count)
+                })
             })
-            .await?;
-        self.audit_connection(caller, name, &format!("unpinned {package}")).await?;
-        Ok(count)
+            .await
     }
 
     fn authorize_connections(&self, caller: &Caller) -> Result<()> {
@@ -214,12 +229,8 @@ impl Registry {
         })
     }
 
-    async fn audit_connection(&self, caller: &Caller, name: &ConnectionName, what: &str) -> Result<()> {
-        let row = self.audit(caller, Action::ManageConnections, name, &serde_json::json!({ "change": what }));
-        self.inner
-            .store
-            .write(move |session| Box::pin(async move { Ok::<_, Error>(session.insert_audit(&row).await?) }))
-            .await
+    fn connection_audit(&self, caller: &Caller, name: &ConnectionName, what: &str) -> AuditRow {
+        self.audit(caller, Action::ManageConnections, name, &serde_json::json!({ "change": what }))
     }
 }
 

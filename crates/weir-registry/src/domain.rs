@@ -2,6 +2,7 @@
 
 use crate::Registry;
 use crate::audit::{known, no_resource};
+use crate::change::Outdated;
 use crate::resource_tag::{add_tags, check_tags};
 use crate::scope::DomainRef;
 use crate::topology::absent_domain;
@@ -66,36 +67,33 @@ impl Registry {
         let arn = Arn::domain(region, &row.owner, name);
         let audit = self.audit(caller, Action::CreateDomain, &arn, &json!({}));
         let info = self.domain_info(&row, 0, 0);
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let taken = || {
-                        let text = format!("Domain '{}' already exists in account '{}'", row.name, row.owner);
-                        Error::conflict(Resource::Domain, row.name.as_str(), text)
-                    };
-                    let held = session.list_domains(Some(&row.owner)).await?;
-                    if held.iter().any(|other| other.name == row.name) {
-                        return Err(taken());
-                    }
-                    if held.len() >= quota::DOMAINS_PER_ACCOUNT {
-                        return Err(Error::QuotaExceeded {
-                            resource: Resource::Domain,
-                            id: row.name.to_string(),
-                            message: format!(
-                                "account '{}' has {} domains, which is as many as an account may have",
-                                row.owner,
-                                held.len()
-                            ),
-                        });
-                    }
-                    session.insert_domain(&row).await.map_err(|error| unless_taken(error, taken))?;
-                    add_tags(session, Resource::Domain, &arn, &tags).await?;
-                    Ok(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Topology, move |session| {
+            Box::pin(async move {
+                let taken = || {
+                    let text = format!("Domain '{}' already exists in account '{}'", row.name, row.owner);
+                    Error::conflict(Resource::Domain, row.name.as_str(), text)
+                };
+                let held = session.list_domains(Some(&row.owner)).await?;
+                if held.iter().any(|other| other.name == row.name) {
+                    return Err(taken());
+                }
+                if held.len() >= quota::DOMAINS_PER_ACCOUNT {
+                    return Err(Error::QuotaExceeded {
+                        resource: Resource::Domain,
+                        id: row.name.to_string(),
+                        message: format!(
+                            "account '{}' has {} domains, which is as many as an account may have",
+                            row.owner,
+                            held.len()
+                        ),
+                    });
+                }
+                session.insert_domain(&row).await.map_err(|error| unless_taken(error, taken))?;
+                add_tags(session, Resource::Domain, &arn, &tags).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.topology_changed();
+        })
+        .await?;
         Ok(info)
     }
 
@@ -119,9 +117,7 @@ impl Registry {
         self.authorize(caller, Action::DeleteDomain, &arn, &owner, || absent_domain(&name, &owner))?;
         let audit = self.audit(caller, Action::DeleteDomain, &arn, &json!({}));
         let deleted = self
-            .inner
-            .store
-            .write(move |session| {
+            .change(Outdated::Domain, move |session| {
                 Box::pin(async move {
                     let Some(row) = session.domain(&owner, &name).await? else { return Ok(None) };
                     if !session.repositories(&row.id).await?.is_empty() {
@@ -138,9 +134,10 @@ impl Registry {
                 })
             })
             .await?;
-        self.inner.generations.topology_changed();
-        // Its tokens went with it.
-        self.inner.generations.identity_changed();
+        if let Some(row) = &deleted {
+            // Its identifier is never used again, so nothing can be named in there any more.
+            self.inner.store.blobs().delete_domain(&row.id).await?;
+        }
         Ok(deleted.map(|row| DomainInfo { status: "Deleted", ..self.domain_info(&row, 0, 0) }))
     }
 

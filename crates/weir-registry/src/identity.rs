@@ -6,7 +6,9 @@ pub(crate) use key::SigningKeys;
 pub use key::{IssuedKey, KeyInfo};
 
 use crate::Registry;
+use crate::access::CONDITION_KEYS;
 use crate::audit::{known, no_resource};
+use crate::change::Outdated;
 use crate::domain::unless_taken;
 use serde_json::json;
 use weir_core::error::Resource;
@@ -56,24 +58,20 @@ impl Registry {
         };
         let info = user_info(row.clone());
         let audit = self.audit(caller, "weir:CreateUser", &info.arn, &json!({ "policy": info.policy }));
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let taken = || {
-                        let text =
-                            format!("account {} has a user or role '{}' already", row.account, row.name);
-                        Error::conflict(Resource::Identity, &row.name, text)
-                    };
-                    if find_principal(session, &row.account, &row.name).await?.is_some() {
-                        return Err(taken());
-                    }
-                    session.insert_principal(&row).await.map_err(|error| unless_taken(error, taken))?;
-                    Ok(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Identity, move |session| {
+            Box::pin(async move {
+                let taken = || {
+                    let text = format!("account {} has a user or role '{}' already", row.account, row.name);
+                    Error::conflict(Resource::Identity, &row.name, text)
+                };
+                if find_principal(session, &row.account, &row.name).await?.is_some() {
+                    return Err(taken());
+                }
+                session.insert_principal(&row).await.map_err(|error| unless_taken(error, taken))?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.identity_changed();
+        })
+        .await?;
         Ok(info)
     }
 
@@ -90,31 +88,28 @@ impl Registry {
         self.authorize_identities(caller)?;
         let account = known(caller)?.account.clone();
         let (registry, caller, name) = (self.clone(), caller.clone(), name.to_owned());
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let row = principal_named(session, &account, &name).await?;
-                    let all = session.list_principals(&account).await?;
-                    let others = all.iter().filter(|other| other.id != row.id);
-                    if manages_identities(&row) && !others.into_iter().any(manages_identities) {
-                        return Err(Error::conflict(
-                            Resource::Identity,
-                            &name,
-                            format!(
-                                "'{name}' is the last user of account {account} that may manage identities; make \
+        self.change(Outdated::Identity, move |session| {
+            Box::pin(async move {
+                let row = principal_named(session, &account, &name).await?;
+                let all = session.list_principals(&account).await?;
+                let others = all.iter().filter(|other| other.id != row.id);
+                if manages_identities(&row) && !others.into_iter().any(manages_identities) {
+                    return Err(Error::conflict(
+                        Resource::Identity,
+                        &name,
+                        format!(
+                            "'{name}' is the last user of account {account} that may manage identities; make \
                                  another one first"
-                            ),
-                        ));
-                    }
-                    let arn = Arn::principal(&row.account, row.kind, &row.name);
-                    let audit = registry.audit(&caller, "weir:DeleteUser", &arn, &json!({ "id": &*row.id }));
-                    session.delete_principal(&row.id).await?;
-                    Ok(session.insert_audit(&audit).await?)
-                })
+                        ),
+                    ));
+                }
+                let arn = Arn::principal(&row.account, row.kind, &row.name);
+                let audit = registry.audit(&caller, "weir:DeleteUser", &arn, &json!({ "id": &*row.id }));
+                session.delete_principal(&row.id).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.identity_changed();
+        })
+        .await?;
         Ok(())
     }
 
@@ -143,13 +138,18 @@ pub(crate) async fn find_principal(
     }
 }
 
-/// As [`find_principal`]; absence is an error.
+/// As [`find_principal`], by name or ARN; absence is an error.
 pub(crate) async fn principal_named(
     session: &mut Session,
     account: &AccountId,
     name: &str,
 ) -> Result<PrincipalRow> {
-    find_principal(session, account, name).await?.ok_or_else(|| {
+    let plain = name.strip_prefix("arn:").and_then(|arn| arn.rsplit_once('/')).map_or(name, |(_, name)| name);
+    let found = find_principal(session, account, plain).await?;
+    let is_meant = |row: &PrincipalRow| {
+        plain == name || Arn::principal(&row.account, row.kind, &row.name).as_str() == name
+    };
+    found.filter(is_meant).ok_or_else(|| {
         Error::not_found(
             Resource::Identity,
             name,
@@ -196,7 +196,19 @@ fn policy_text(policy: &str) -> Result<String> {
             format_args!("'{}' is neither admin, publish nor read nor a policy document", shown(policy)),
         ));
     }
-    PolicyDocument::parse_identity(policy)?;
+    let document = PolicyDocument::parse_identity(policy)?;
+    let mut conditions = document.statements.iter().flat_map(|statement| &statement.conditions);
+    let is_known = |key: &str| CONDITION_KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
+    if let Some(condition) = conditions.find(|condition| !is_known(&condition.key)) {
+        return Err(Error::invalid(
+            "policy",
+            format_args!(
+                "the condition key '{}' is not evaluated by this server; there are {}",
+                shown(&condition.key),
+                CONDITION_KEYS.join(", ")
+            ),
+        ));
+    }
     Ok(policy.to_owned())
 }
 
@@ -233,6 +245,18 @@ fn identifier(secrets: &dyn Secrets, prefix: &str, length: usize) -> String {
 mod tests {
     use super::*;
     use weir_core::SystemSecrets;
+
+    #[test]
+    fn a_policy_with_a_condition_that_is_not_evaluated_is_refused() {
+        let policy = |key: &str| {
+            format!(
+                r#"{{"Statement":[{{"Effect":"Deny","Action":"*","Resource":"*","Condition":{{"StringEquals":{{"{key}":"x"}}}}}}]}}"#
+            )
+        };
+        assert!(policy_text(&policy("aws:username")).is_ok());
+        let refused = policy_text(&policy("aws:ResourceTag/env")).expect_err("not evaluated").to_string();
+        assert!(refused.contains("aws:ResourceTag/env"), "{refused}");
+    }
 
     #[test]
     fn identifiers_look_like_those_of_iam() {

@@ -10,6 +10,7 @@
 
 pub mod access;
 mod audit;
+mod change;
 pub mod connection;
 pub mod domain;
 mod event;
@@ -32,6 +33,7 @@ pub mod search;
 pub mod settings;
 pub mod token;
 pub mod topology;
+mod turn;
 pub mod upstream;
 pub mod version;
 pub mod view;

@@ -58,9 +58,7 @@ impl Registry {
         let audit = self.audit(caller, action, &place.arn, &detail);
         let (registry, there) = (self.clone(), place.clone());
         let result = self
-            .inner
-            .store
-            .write(move |session| {
+            .change(place.outdated(), move |session| {
                 Box::pin(async move {
                     let record = there.record(session).await?;
                     let asked = held_versions(session, format, &record.id, &target.versions).await?;
@@ -84,7 +82,6 @@ impl Registry {
                 })
             })
             .await?;
-        self.content_changed(&place);
         Ok(result)
     }
 
@@ -130,9 +127,7 @@ impl Registry {
         let audit = self.audit(caller, Action::DeletePackageVersions, &place.arn, &detail);
         let (registry, there) = (self.clone(), place.clone());
         let result = self
-            .inner
-            .store
-            .write(move |session| {
+            .change(place.outdated(), move |session| {
                 Box::pin(async move {
                     let record = there.record(session).await?;
                     let asked = held_versions(session, format, &record.id, &target.versions).await?;
@@ -154,12 +149,11 @@ impl Registry {
                 })
             })
             .await?;
-        self.content_changed(&place);
         Ok(result)
     }
 
     /// Deletes versions with the tags that name them and with contents that nobody else has, and writes
-    /// their events. The caller writes the audit row and calls `content_changed` after the commit.
+    /// their events. The caller writes the audit row.
     pub(crate) async fn delete_rows(
         &self,
         session: &mut Session,

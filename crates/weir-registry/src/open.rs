@@ -3,7 +3,7 @@
 use crate::Registry;
 use crate::scope::Scope;
 use crate::topology::{lock_read, lock_write};
-use crate::upstream::client::FetchError;
+use crate::upstream::client::{FetchError, naming};
 use crate::upstream::fetch::Wanted;
 use crate::upstream::flight::FlightReader;
 use crate::view::{Freshness, PackageView};
@@ -96,7 +96,7 @@ impl Registry {
     ) -> Result<OpenedAsset> {
         self.authorize_scope(scope, Action::ReadFromRepository)?;
         let mut view = self.view(scope, package, Freshness::Usual).await?;
-        if view.verdict.version(version_key).is_none() {
+        if view.verdict.version(version_key).is_none() && view.failure.is_none() {
             // A version that was published a moment ago must not wait for the index to grow old.
             view = self.view(scope, package, Freshness::Now).await?;
         }
@@ -144,7 +144,7 @@ impl Registry {
     }
 
     /// A file of a content, from memory when its bytes are held: that never changes.
-    async fn held_asset(&self, content: &Id, asset: &AssetName) -> Result<Option<Arc<AssetRow>>> {
+    pub(crate) async fn held_asset(&self, content: &Id, asset: &AssetName) -> Result<Option<Arc<AssetRow>>> {
         let key = (content.clone(), asset.clone());
         if let Some(row) = lock_read(&self.inner.assets.rows).get(&key) {
             return Ok(Some(row.clone()));
@@ -211,7 +211,8 @@ impl Registry {
         let metadata = self.inner.store.read().await?.content(&row.content).await?;
         let metadata = metadata.map(|content| content.metadata).unwrap_or_default();
         let version = Version::with_key(&row.text, &row.key)?;
-        let assets = format.remote_assets(&view.package, &version, &metadata)?;
+        let assets = format.remote_assets(&view.package, &version, &metadata);
+        let assets = assets.map_err(|error| naming(connection, error))?;
         let place = assets.iter().position(|a| a.name.as_str() == asset.name);
         let place = place.ok_or_else(|| {
             Error::bad_upstream(format!("the index does not say where {} {} lies", asset.name, row.text))
@@ -256,7 +257,8 @@ impl Registry {
         let connection = view.nodes[node].connection.clone().ok_or_else(broken)?;
         let format = self.format(view.package.format.as_str()).ok_or_else(broken)?;
         let metadata = remote.text(&found.metadata);
-        let assets = format.remote_assets(&view.package, &found.version, metadata)?;
+        let assets = format.remote_assets(&view.package, &found.version, metadata);
+        let assets = assets.map_err(|error| naming(&connection, error))?;
         let place = assets.iter().position(|a| a.name == *asset);
         let place = place.ok_or_else(|| absent_asset(view, &decision.text, asset))?;
         Ok(Wanted {

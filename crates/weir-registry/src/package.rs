@@ -1,6 +1,7 @@
 //! Package records: list, describe, origin configuration, delete.
 
 use crate::Registry;
+use crate::change::Outdated;
 use crate::event::{Changes, Operation, VersionEvent, record_event};
 use crate::format::NamespaceRule;
 use crate::repository::check_format;
@@ -48,7 +49,7 @@ impl Registry {
         filter: PackageFilter,
         page: &PageRequest,
     ) -> Result<Page<PackageInfo>> {
-        let (domain, found) = self.find_repository(caller, repository).await?;
+        let (domain, found) = self.find_repository(caller, repository, Action::ListPackages, None).await?;
         self.authorize_repository(caller, Action::ListPackages, &domain, &found)?;
         match &filter.format {
             Some(format) => check_format(format)?,
@@ -80,18 +81,15 @@ impl Registry {
         let audit = self.audit(caller, Action::PutPackageOriginConfiguration, &place.arn, &detail);
         let fresh = place.fresh_record(self.new_id(), self.now());
         let there = place.clone();
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    there.must_exist(session).await?;
-                    let record = session.insert_package(&fresh).await?;
-                    session.set_put_controls(&record.id, controls).await?;
-                    Ok::<_, Error>(session.insert_audit(&audit).await?)
-                })
+        self.change(place.outdated(), move |session| {
+            Box::pin(async move {
+                there.must_exist(session).await?;
+                let record = session.insert_package(&fresh).await?;
+                session.set_put_controls(&record.id, controls).await?;
+                Ok::<_, Error>(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.content_changed(&place);
+        })
+        .await?;
         Ok(controls)
     }
 
@@ -101,9 +99,7 @@ impl Registry {
         let audit = self.audit(caller, Action::DeletePackage, &place.arn, &json!({}));
         let (there, registry) = (place.clone(), self.clone());
         let row = self
-            .inner
-            .store
-            .write(move |session| {
+            .change(place.outdated(), move |session| {
                 Box::pin(async move {
                     let record = there.record(session).await?;
                     let versions = session.versions_of(std::slice::from_ref(&record.id)).await?;
@@ -121,7 +117,6 @@ impl Registry {
                 })
             })
             .await?;
-        self.content_changed(&place);
         Ok(package_info(row))
     }
 
@@ -145,7 +140,8 @@ impl Registry {
 
     /// Finds the repository and authorizes an action on a package of it.
     pub(crate) async fn place(&self, caller: &Caller, package: &PackageRef, action: Action) -> Result<Place> {
-        let (domain, repository) = self.find_repository(caller, &package.repository).await?;
+        let (domain, repository) =
+            self.find_repository(caller, &package.repository, action, Some(&package.package)).await?;
         let place = self.place_in(domain, repository, package.package.clone());
         self.authorize_place(caller, &place, action)?;
         Ok(place)
@@ -167,11 +163,6 @@ impl Registry {
     pub(crate) fn authorize_place(&self, caller: &Caller, place: &Place, action: Action) -> Result<()> {
         let absent = || absent_domain(&place.domain.row.name, &place.domain.row.owner);
         self.authorize(caller, action, &place.arn, &place.domain.row.owner, absent)
-    }
-
-    /// Indexes of the package must be made again; after the commit.
-    pub(crate) fn content_changed(&self, place: &Place) {
-        self.inner.generations.content_changed(&place.domain.row.id, &place.package);
     }
 
     /// The event of a change of a version made now.
@@ -198,6 +189,11 @@ impl Registry {
 }
 
 impl Place {
+    /// What a change of its versions leaves out of date.
+    pub(crate) fn outdated(&self) -> Outdated {
+        Outdated::Content(self.domain.row.id.clone(), self.package.clone())
+    }
+
     /// The repository's record of the package, or the error AWS gives.
     pub(crate) async fn record(&self, session: &mut Session) -> Result<PackageRow> {
         self.find_record(session).await?.ok_or_else(|| self.absent())

@@ -4,6 +4,7 @@
 mod change;
 
 use crate::Registry;
+use crate::change::Outdated;
 use crate::event::{Changes, Operation, VersionEvent, record_event};
 use crate::format::{AssetRule, Description};
 use crate::retain::{Context, revision};
@@ -57,6 +58,8 @@ pub struct Published {
     pub summary: VersionSummary,
     /// Whether anything changed; a publish of the same bytes changes nothing.
     pub changed: bool,
+    /// What its publisher should know: that public versions of the name stay visible beside it.
+    pub notice: Option<String>,
 }
 
 impl Registry {
@@ -123,16 +126,13 @@ impl Registry {
                 &serde_json::json!({ "package": view.package.to_string(), "format": view.package.format.as_str() }),
             ),
         };
-        let published = self
-            .inner
-            .store
-            .write(move |session| Box::pin(async move { work.commit(session).await }))
-            .await?;
+        let outdated = Outdated::Content(scope.domain.row.id.clone(), view.package.clone());
+        let published =
+            self.change(outdated, move |session| Box::pin(async move { work.commit(session).await })).await?;
         if published.changed {
             self.metrics().versions_published.inc();
-            self.inner.generations.content_changed(&scope.domain.row.id, &view.package);
         }
-        Ok(published)
+        Ok(Published { notice: merge_notice(&view), ..published })
     }
 
     /// Refuses before an upload what [`Registry::publish_asset`] would refuse after it.
@@ -159,7 +159,7 @@ impl Registry {
                 ),
             )
         })?;
-        let scope = self.scope_of(caller, &package.repository, package.package.format).await?;
+        let scope = self.scope_of(caller, package).await?;
         let info = AssetInfo {
             name: asset.name.to_string(),
             size: Some(asset.file.size),
@@ -180,15 +180,12 @@ impl Registry {
         Ok((published.summary, info))
     }
 
-    /// The scope of a control call on a repository.
-    pub(crate) async fn scope_of(
-        &self,
-        caller: &Caller,
-        repository: &crate::RepositoryRef,
-        format: weir_core::FormatName,
-    ) -> Result<Scope> {
-        let (domain, repository) = self.find_repository(caller, repository).await?;
-        Ok(Scope { domain, repository, format, caller: caller.clone(), token: None })
+    /// The scope of a control call that publishes a package.
+    async fn scope_of(&self, caller: &Caller, package: &PackageRef) -> Result<Scope> {
+        let (action, name) = (Action::PublishPackageVersion, &package.package);
+        let (domain, repository) =
+            self.find_repository(caller, &package.repository, action, Some(name)).await?;
+        Ok(Scope { domain, repository, format: name.format, caller: caller.clone(), token: None })
     }
 
     /// `immutable-versions`: other bytes are refused for a deleted version too.
@@ -244,6 +241,21 @@ fn check_controls(view: &PackageView) -> Result<()> {
         record.controls.source(),
         record.controls.effective().upstream.as_str(),
     )))
+}
+
+/// Of a name that the path knew as public before it was published here, the versions of both are merged.
+fn merge_notice(view: &PackageView) -> Option<String> {
+    let records = || view.nodes.iter().filter_map(|node| node.record.as_ref());
+    let public = records().filter_map(|record| record.first_external_at).min()?;
+    let internal = records().filter_map(|record| record.first_internal_at).min();
+    if internal.is_some_and(|internal| internal <= public) {
+        return None;
+    }
+    Some(format!(
+        "public versions of {} were here before, so its name is not reserved and they stay visible; to hide them: \
+         put-package-origin-configuration with publish=ALLOW,upstream=BLOCK",
+        view.display_name
+    ))
 }
 
 fn own_version<'a>(view: &'a PackageView, key: &str) -> Option<&'a VersionRow> {
@@ -349,7 +361,7 @@ impl Work {
             .add_version(session, &self.repository, &record, &version, Controls::PUBLISHED, count)
             .await?;
         self.finish(session, &record, &version).await?;
-        Ok(Published { summary: summary(&version), changed: true })
+        Ok(Published { summary: summary(&version), changed: true, notice: None })
     }
 
     async fn add(self, session: &mut Session, record: PackageRow, version: VersionRow) -> Result<Published> {
@@ -370,7 +382,7 @@ impl Work {
             return Err(self.taken(&version, &format!("with the status {}", version.status)));
         }
         if fresh.is_empty() && !finishing {
-            return Ok(Published { summary: summary(&version), changed: false });
+            return Ok(Published { summary: summary(&version), changed: false, notice: None });
         }
         let open = match self.rule {
             AssetRule::One => false,
@@ -429,7 +441,7 @@ impl Work {
         };
         record_event(session, event).await?;
         self.finish(session, &record, &version).await?;
-        Ok(Published { summary: summary(&version), changed: true })
+        Ok(Published { summary: summary(&version), changed: true, notice: None })
     }
 
     async fn finish(&self, session: &mut Session, record: &PackageRow, version: &VersionRow) -> Result<()> {

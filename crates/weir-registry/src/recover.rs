@@ -21,6 +21,12 @@ impl Registry {
             if !self.is_whole(&key, digest, size).await? {
                 tracing::warn!(%digest, "removed a file that an unclean stop damaged; it is fetched again when asked for");
                 self.inner.store.blobs().delete(&key).await?;
+                // Else the bytes fetched next would count as synced from the start.
+                let store = &self.inner.store;
+                let forget = store.write(move |session| {
+                    Box::pin(async move { Ok::<_, Error>(session.delete_blob(&domain, &digest).await?) })
+                });
+                forget.await?;
                 removed += 1;
             }
         }

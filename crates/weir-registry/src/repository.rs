@@ -9,6 +9,7 @@ pub(crate) use endpoint::check_format;
 
 use crate::Registry;
 use crate::audit::{known, no_resource};
+use crate::change::Outdated;
 use crate::domain::unless_taken;
 use crate::resource_tag::{add_tags, check_tags, check_text};
 use crate::scope::{DomainRef, RepositoryRef};
@@ -82,40 +83,36 @@ impl Registry {
             connection: None,
         };
         let (registry, caller_there) = (self.clone(), caller.clone());
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let name = row.name.clone();
-                    let taken = || {
-                        let text =
-                            format!("Repository '{name}' already exists in domain '{}'", domain.row.name);
-                        Error::conflict(Resource::Repository, name.as_str(), text)
-                    };
-                    let held = session.repositories(&row.domain).await?;
-                    if held.iter().any(|other| other.name == row.name) {
-                        return Err(taken());
-                    }
-                    if held.len() >= quota::REPOSITORIES_PER_DOMAIN {
-                        return Err(Error::QuotaExceeded {
-                            resource: Resource::Repository,
-                            id: row.name.to_string(),
-                            message: format!(
-                                "domain '{}' has {} repositories, which is as many as a domain may have",
-                                domain.row.name,
-                                held.len()
-                            ),
-                        });
-                    }
-                    let wanted = change.upstreams.unwrap_or_default();
-                    row.upstreams =
-                        registry.resolve_upstreams(&caller_there, &domain, &held, &row, &wanted)?;
-                    session.insert_repository(&row).await.map_err(|error| unless_taken(error, taken))?;
-                    add_tags(session, Resource::Repository, &arn, &tags).await?;
-                    Ok(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Topology, move |session| {
+            Box::pin(async move {
+                let name = row.name.clone();
+                let taken = || {
+                    let text = format!("Repository '{name}' already exists in domain '{}'", domain.row.name);
+                    Error::conflict(Resource::Repository, name.as_str(), text)
+                };
+                let held = session.repositories(&row.domain).await?;
+                if held.iter().any(|other| other.name == row.name) {
+                    return Err(taken());
+                }
+                if held.len() >= quota::REPOSITORIES_PER_DOMAIN {
+                    return Err(Error::QuotaExceeded {
+                        resource: Resource::Repository,
+                        id: row.name.to_string(),
+                        message: format!(
+                            "domain '{}' has {} repositories, which is as many as a domain may have",
+                            domain.row.name,
+                            held.len()
+                        ),
+                    });
+                }
+                let wanted = change.upstreams.unwrap_or_default();
+                row.upstreams = registry.resolve_upstreams(&caller_there, &domain, &held, &row, &wanted)?;
+                session.insert_repository(&row).await.map_err(|error| unless_taken(error, taken))?;
+                add_tags(session, Resource::Repository, &arn, &tags).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
+        })
+        .await?;
         self.repository_changed(caller, repository).await
     }
 
@@ -125,8 +122,9 @@ impl Registry {
         caller: &Caller,
         repository: &RepositoryRef,
     ) -> Result<RepositoryInfo> {
-        let (domain, found) = self.find_repository(caller, repository).await?;
-        self.authorize_repository(caller, Action::DescribeRepository, &domain, &found)?;
+        let action = Action::DescribeRepository;
+        let (domain, found) = self.find_repository(caller, repository, action, None).await?;
+        self.authorize_repository(caller, action, &domain, &found)?;
         Ok(self.repository_info(&domain, &found.row))
     }
 
@@ -137,32 +135,31 @@ impl Registry {
         repository: &RepositoryRef,
         change: RepositoryChange,
     ) -> Result<RepositoryInfo> {
-        let (domain, found) = self.find_repository(caller, repository).await?;
-        self.authorize_repository(caller, Action::UpdateRepository, &domain, &found)?;
+        let action = Action::UpdateRepository;
+        let (domain, found) = self.find_repository(caller, repository, action, None).await?;
+        self.authorize_repository(caller, action, &domain, &found)?;
         change.check()?;
         let audit = self.audit(caller, Action::UpdateRepository, &found.arn, &change.detail());
         let (registry, caller_there) = (self.clone(), caller.clone());
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let held = session.repositories(&domain.row.id).await?;
-                    let row = held.iter().find(|row| row.id == found.row.id);
-                    let row = row.ok_or_else(|| absent_repository(&domain, &found.row.name))?;
-                    let upstreams = match &change.upstreams {
-                        None => None,
-                        Some(wanted) => {
-                            Some(registry.resolve_upstreams(&caller_there, &domain, &held, row, wanted)?)
-                        }
-                    };
-                    let description =
-                        change.description.map(|text| if text.is_empty() { None } else { Some(text) });
-                    session.update_repository(&row.id, description, upstreams.as_deref()).await?;
-                    session.mark_edited(&row.id).await?;
-                    Ok::<_, Error>(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Topology, move |session| {
+            Box::pin(async move {
+                let held = session.repositories(&domain.row.id).await?;
+                let row = held.iter().find(|row| row.id == found.row.id);
+                let row = row.ok_or_else(|| absent_repository(&domain, &found.row.name))?;
+                let upstreams = match &change.upstreams {
+                    None => None,
+                    Some(wanted) => {
+                        Some(registry.resolve_upstreams(&caller_there, &domain, &held, row, wanted)?)
+                    }
+                };
+                let description =
+                    change.description.map(|text| if text.is_empty() { None } else { Some(text) });
+                session.update_repository(&row.id, description, upstreams.as_deref()).await?;
+                session.mark_edited(&row.id).await?;
+                Ok::<_, Error>(session.insert_audit(&audit).await?)
             })
-            .await?;
+        })
+        .await?;
         self.repository_changed(caller, repository).await
     }
 
@@ -172,25 +169,23 @@ impl Registry {
         caller: &Caller,
         repository: &RepositoryRef,
     ) -> Result<RepositoryInfo> {
-        let (domain, found) = self.find_repository(caller, repository).await?;
-        self.authorize_repository(caller, Action::DeleteRepository, &domain, &found)?;
+        let action = Action::DeleteRepository;
+        let (domain, found) = self.find_repository(caller, repository, action, None).await?;
+        self.authorize_repository(caller, action, &domain, &found)?;
         let audit = self.audit(caller, Action::DeleteRepository, &found.arn, &json!({}));
         let info = self.repository_info(&domain, &found.row);
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let held = session.repositories(&domain.row.id).await?;
-                    if !held.iter().any(|row| row.id == found.row.id) {
-                        return Err(absent_repository(&domain, &found.row.name));
-                    }
-                    session.delete_all_resource_tags(found.arn.as_str()).await?;
-                    session.delete_repository(&found.row.id).await?;
-                    Ok(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Topology, move |session| {
+            Box::pin(async move {
+                let held = session.repositories(&domain.row.id).await?;
+                if !held.iter().any(|row| row.id == found.row.id) {
+                    return Err(absent_repository(&domain, &found.row.name));
+                }
+                session.delete_all_resource_tags(found.arn.as_str()).await?;
+                session.delete_repository(&found.row.id).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.topology_changed();
+        })
+        .await?;
         Ok(info)
     }
 
@@ -259,8 +254,8 @@ impl Registry {
         caller: &Caller,
         repository: &RepositoryRef,
     ) -> Result<RepositoryInfo> {
-        self.inner.generations.topology_changed();
-        let (domain, found) = self.find_repository(caller, repository).await?;
+        let action = Action::DescribeRepository;
+        let (domain, found) = self.find_repository(caller, repository, action, None).await?;
         Ok(self.repository_info(&domain, &found.row))
     }
 

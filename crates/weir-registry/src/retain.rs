@@ -2,6 +2,7 @@
 //! that holds the connection the bytes came through. They share one content, so no byte is copied.
 
 use crate::Registry;
+use crate::change::Outdated;
 use crate::event::{Changes, Operation, VersionEvent, record_event};
 use crate::topology::{DomainState, RepositoryState};
 use base64::Engine as _;
@@ -144,22 +145,19 @@ impl Registry {
         let repository = repository.row.clone();
         let original = original.clone();
         let internal = original.origin.kind() == OriginKind::Internal;
+        // An INTERNAL version that is new to a repository may reserve the name for those behind it.
+        let outdated = if internal {
+            Outdated::Content(domain.row.id.clone(), package.clone())
+        } else {
+            Outdated::Holdings(domain.row.id.clone(), package.clone())
+        };
         let added = self
-            .inner
-            .store
-            .write(move |session| {
+            .change(outdated, move |session| {
                 Box::pin(async move { context.retain(session, &repository, &original, 1).await })
             })
             .await?;
         if added {
             self.metrics().versions_retained.inc();
-            let generations = &self.inner.generations;
-            // An INTERNAL version that is new to a repository may reserve the name for those behind it.
-            if internal {
-                generations.content_changed(&domain.row.id, package);
-            } else {
-                generations.holdings_changed(&domain.row.id, package);
-            }
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use crate::Registry;
 use crate::scope::Scope;
 use crate::topology::RepositoryState;
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use weir_core::path::{Node, Stop, search_path};
 use weir_core::{Action, ConnectionName, PackageName, Result, quota};
 use weir_store::rows::Id;
 
@@ -33,22 +33,35 @@ impl Registry {
         Ok(SearchResult { packages: names.iter().map(named).collect::<Result<_>>()?, total })
     }
 
-    /// Which of these names a public index is held for along the chain (for `npm audit`: only such names
+    /// Of which of these names an index is held from the registry that [`Registry::post_upstream`] asks (for `npm audit`: only such names
     /// may be told to a public registry).
     pub async fn known_publicly(&self, scope: &Scope, packages: &[PackageName]) -> Result<Vec<bool>> {
         self.authorize_scope(scope, Action::ReadFromRepository)?;
-        let chain = chain(scope);
-        let connections: BTreeSet<&ConnectionName> =
-            chain.iter().filter_map(|repository| self.connection_for(repository, scope.format)).collect();
+        let Some(connection) = self.asked_connection(scope) else { return Ok(vec![false; packages.len()]) };
         let mut known = Vec::with_capacity(packages.len());
         for package in packages {
-            let mut held = false;
-            for connection in &connections {
-                held = held || self.public_index_is_held(&scope.domain, connection, package).await?;
-            }
-            known.push(held);
+            known.push(self.public_index_is_held(&scope.domain, &connection, package).await?);
         }
         Ok(known)
+    }
+
+    /// The external connection that is asked for what is no package's index: the first in search order.
+    fn asked_connection(&self, scope: &Scope) -> Option<ConnectionName> {
+        let graph = scope.domain.graph(&scope.repository);
+        let nodes: Vec<Node> = graph
+            .iter()
+            .map(|(repository, upstreams)| Node {
+                repository: repository.row.name.clone(),
+                upstreams: upstreams.clone(),
+                connection: self.connection_for(repository, scope.format).cloned(),
+                record: None,
+            })
+            .collect();
+        let path = search_path(&nodes, 0, &self.inner.settings.rules);
+        path.stops.iter().find_map(|stop| match stop {
+            Stop::Connection(node) => nodes[*node].connection.clone(),
+            Stop::Held(_) => None,
+        })
     }
 
     /// Posts a bounded body to the first external connection of the chain, uncached, and gives its answer
@@ -60,25 +73,30 @@ impl Registry {
         content_type: &str,
         body: bytes::Bytes,
     ) -> Result<Option<bytes::Bytes>> {
-        self.ask_upstream(scope, path, Some((content_type, body))).await
+        let connection = self.asked_connection(scope);
+        self.ask_upstream(scope, connection.as_ref(), path, Some((content_type, body))).await
     }
 
-    /// Gets a small document that is no package's index (such as signing keys) from the first external
-    /// connection of the chain, uncached. As [`Registry::post_upstream`] otherwise.
-    pub async fn get_upstream(&self, scope: &Scope, path: &str) -> Result<Option<bytes::Bytes>> {
-        self.ask_upstream(scope, path, None).await
+    /// Gets a small document that is no package's index (such as signing keys), uncached, from `connection`
+    /// or else the first one of the chain. As [`Registry::post_upstream`] otherwise.
+    pub async fn get_upstream(
+        &self,
+        scope: &Scope,
+        connection: Option<&ConnectionName>,
+        path: &str,
+    ) -> Result<Option<bytes::Bytes>> {
+        let first = self.asked_connection(scope);
+        self.ask_upstream(scope, connection.or(first.as_ref()), path, None).await
     }
 
     async fn ask_upstream(
         &self,
         scope: &Scope,
+        connection: Option<&ConnectionName>,
         path: &str,
         body: Option<(&str, bytes::Bytes)>,
     ) -> Result<Option<bytes::Bytes>> {
         self.authorize_scope(scope, weir_core::Action::ReadFromRepository)?;
-        let graph = scope.domain.graph(&scope.repository);
-        let connection =
-            graph.iter().find_map(|(repository, _)| self.connection_for(repository, scope.format));
         let Some(connection) = connection else {
             return Err(weir_core::Error::unavailable(format!(
                 "repository '{}' has no external connection for {} on its path, so nobody can be asked; associate \

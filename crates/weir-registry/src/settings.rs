@@ -44,8 +44,6 @@ pub struct Settings {
     pub endpoint_template: String,
     /// `endpoint-template-dualstack`.
     pub endpoint_template_dualstack: Option<String>,
-    /// The data folder, for rendered indexes too large for memory.
-    pub data: PathBuf,
 }
 
 impl Default for Settings {
@@ -69,7 +67,6 @@ impl Default for Settings {
             own_authorities: Vec::new(),
             endpoint_template: "{base}/{format}/d/{domain}-{owner}/{repo}/".to_owned(),
             endpoint_template_dualstack: None,
-            data: PathBuf::from("weir-data"),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Registry;
 use crate::audit::known;
+use crate::change::Outdated;
 use crate::identity::principal_named;
 use crate::repository::check_format;
 use crate::resource_tag::check_text;
@@ -176,23 +177,20 @@ impl Registry {
         let all = self.authorize_identities(caller).is_ok();
         let audit = self.audit(caller, "weir:DeleteToken", format_args!("token/{}", shown(id)), &json!({}));
         let id = id.to_owned();
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    // Unknown and another's look alike; an error puts the token back.
-                    let absent = || unknown_token(&id);
-                    let row = session.delete_token(&id).await?.ok_or_else(absent)?;
-                    let owner = session.principal(&row.principal).await?.ok_or_else(absent)?;
-                    let may = *owner.id == *principal.id || (all && owner.account == principal.account);
-                    if !may {
-                        return Err(absent());
-                    }
-                    Ok(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Identity, move |session| {
+            Box::pin(async move {
+                // Unknown and another's look alike; an error puts the token back.
+                let absent = || unknown_token(&id);
+                let row = session.delete_token(&id).await?.ok_or_else(absent)?;
+                let owner = session.principal(&row.principal).await?.ok_or_else(absent)?;
+                let may = *owner.id == *principal.id || (all && owner.account == principal.account);
+                if !may {
+                    return Err(absent());
+                }
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.identity_changed();
+        })
+        .await?;
         Ok(())
     }
 

@@ -5,7 +5,9 @@ use crate::scope::{DomainRef, RepositoryRef};
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use weir_core::error::Resource;
-use weir_core::{AccountId, Arn, Caller, ConnectionName, DomainName, Error, RepositoryName, Result};
+use weir_core::{
+    AccountId, Action, Arn, Caller, ConnectionName, DomainName, Error, PackageName, RepositoryName, Result,
+};
 use weir_store::rows::{DomainRow, Id, RepositoryRow};
 
 /// A domain with all its repositories, as of one generation.
@@ -132,24 +134,28 @@ impl Registry {
         self.domain_state(&owner, &domain.name).await?.ok_or_else(|| absent_domain(&domain.name, &owner))
     }
 
-    /// The repository a reference means, or the error AWS gives.
+    /// The repository a reference means, or the error AWS gives; that it is not there is told to those only
+    /// who might do `action` on it, or on the package in it. Whether one that is there may be acted on is
+    /// still to be asked.
     pub(crate) async fn find_repository(
         &self,
         caller: &Caller,
         repository: &RepositoryRef,
+        action: Action,
+        package: Option<&PackageName>,
     ) -> Result<(Arc<DomainState>, Arc<RepositoryState>)> {
         let domain = self.find_domain(caller, &repository.domain).await?;
-        let found = domain.repository(&repository.repository).cloned();
-        let own = |caller: &Caller| matches!(caller, Caller::Principal(p) if p.account == domain.row.owner);
-        let found = found.ok_or_else(|| {
-            // Whoever may not know the domain learns nothing of it by asking for a repository.
-            if own(caller) {
-                absent_repository(&domain, &repository.repository)
-            } else {
-                absent_domain(&domain.row.name, &domain.row.owner)
-            }
-        })?;
-        Ok((domain, found))
+        let name = &repository.repository;
+        if let Some(found) = domain.repository(name).cloned() {
+            return Ok((domain, found));
+        }
+        let (region, row) = (&self.inner.settings.region, &domain.row);
+        let arn = match package {
+            Some(package) => Arn::package(region, &row.owner, &row.name, name, package),
+            None => Arn::repository(region, &row.owner, &row.name, name),
+        };
+        self.authorize(caller, action, &arn, &row.owner, || absent_domain(&row.name, &row.owner))?;
+        Err(absent_repository(&domain, name))
     }
 
     /// The connection of a repository if it speaks `format`.

@@ -16,6 +16,7 @@ pub mod flight;
 pub(crate) mod known;
 
 use crate::Registry;
+use crate::change::Outdated;
 use crate::settings::ConnectionSettings;
 use crate::topology::{lock_read, lock_write};
 use breaker::Breaker;
@@ -25,8 +26,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use url::Url;
-use weir_core::{ConnectionName, Error, Result, Timestamp};
-use weir_store::rows::ConnectionRow;
+use weir_core::{ConnectionName, Digest, Error, Result, Timestamp};
+use weir_store::rows::{AuditRow, ConnectionRow};
 
 /// How long an address that could not be found is not looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -58,6 +59,8 @@ pub(crate) struct Upstream {
     unknown: RwLock<HashMap<ConnectionName, (Timestamp, String)>>,
     pub(crate) indexes: known::KnownIndexes,
     pub(crate) flights: flight::Flights,
+    /// Places for downloads.
+    pub(crate) downloads: Arc<tokio::sync::Semaphore>,
 }
 
 /// An external connection whose address is known.
@@ -65,6 +68,8 @@ pub(crate) struct Connection {
     pub(crate) name: ConnectionName,
     /// The registry's root; its path ends in `/`.
     pub(crate) url: Url,
+    /// Tells its address from others it had: documents are kept by it.
+    pub(crate) place: String,
     pub(crate) settings: ConnectionSettings,
     pub(crate) clients: Clients,
     pub(crate) breaker: Arc<Breaker>,
@@ -96,6 +101,7 @@ impl Upstream {
             unknown: RwLock::default(),
             indexes: known::KnownIndexes::new(document_memory_bytes),
             flights: flight::Flights::default(),
+            downloads: Arc::new(tokio::sync::Semaphore::new(fetch::MOST_DOWNLOADS)),
         }
     }
 
@@ -111,6 +117,7 @@ impl Upstream {
         lock_write(&self.connections).remove(name);
         lock_write(&self.breakers).remove(name);
         lock_write(&self.unknown).remove(name);
+        self.indexes.forget(name);
     }
 }
 
@@ -126,6 +133,8 @@ impl Registry {
         if let Some(found) = lock_read(&self.inner.upstream.connections).get(name) {
             return Ok(found.clone());
         }
+        // Read before the look-up, so that an address that changes meanwhile is not kept.
+        let generation = self.inner.generations.topology();
         let now = self.now();
         if let Some((until, why)) = lock_read(&self.inner.upstream.unknown).get(name)
             && now < *until
@@ -141,7 +150,9 @@ impl Registry {
             lock_write(&self.inner.upstream.unknown).insert(name.clone(), entry);
         }
         let connection = Arc::new(made?);
-        lock_write(&self.inner.upstream.connections).insert(name.clone(), connection.clone());
+        if self.inner.generations.topology() == generation {
+            lock_write(&self.inner.upstream.connections).insert(name.clone(), connection.clone());
+        }
         Ok(connection)
     }
 
@@ -160,7 +171,7 @@ impl Registry {
             }
             return Ok((settings, row.url, row.source));
         }
-        let row = self.discover_address(name).await?;
+        let row = self.discover_address(name, None).await?;
         Ok((configured.unwrap_or_default(), row.url, row.source))
     }
 
@@ -171,7 +182,11 @@ impl Registry {
     }
 
     /// Asks the package manager of this machine, and stores what it says.
-    pub(crate) async fn discover_address(&self, name: &ConnectionName) -> Result<ConnectionRow> {
+    pub(crate) async fn discover_address(
+        &self,
+        name: &ConnectionName,
+        audit: Option<AuditRow>,
+    ) -> Result<ConnectionRow> {
         let command = self
             .inner
             .formats
@@ -192,7 +207,7 @@ impl Registry {
         self.refuse_own_address(name, &url)?;
         let mut settings = ConnectionSettings::default();
         hide_user_info(&mut url, &mut settings);
-        self.store_connection(name, url.as_str(), &source, settings).await
+        self.store_connection(name, url.as_str(), &source, settings, audit).await
     }
 
     /// Stores an address with its settings, sealed, and forgets what was in memory.
@@ -202,6 +217,7 @@ impl Registry {
         url: &str,
         source: &str,
         settings: ConnectionSettings,
+        audit: Option<AuditRow>,
     ) -> Result<ConnectionRow> {
         let sealed_settings = if settings == ConnectionSettings::default() {
             None
@@ -217,14 +233,17 @@ impl Registry {
             sealed_settings,
         };
         let stored = row.clone();
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move { Ok::<_, Error>(session.put_connection(&stored).await?) })
+        self.change(Outdated::Topology, move |session| {
+            Box::pin(async move {
+                session.put_connection(&stored).await?;
+                if let Some(audit) = &audit {
+                    session.insert_audit(audit).await?;
+                }
+                Ok(())
             })
-            .await?;
+        })
+        .await?;
         self.inner.upstream.forget(name);
-        self.inner.generations.topology_changed();
         Ok(row)
     }
 
@@ -245,7 +264,8 @@ impl Registry {
         hide_user_info(&mut url, &mut settings);
         let clients = Clients::new(&url, &settings, &self.inner.settings)?;
         let breaker = self.inner.upstream.breaker(name);
-        Ok(Connection { name: name.clone(), url, settings, clients, breaker })
+        let place = Digest::of(url.as_str().as_bytes()).hex()[..16].to_owned();
+        Ok(Connection { name: name.clone(), url, place, settings, clients, breaker })
     }
 
     /// After `weir login npm`, npm's own address is Weir: that must not become an upstream.

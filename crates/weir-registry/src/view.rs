@@ -11,14 +11,14 @@ use crate::format::{RemotePackage, RemoteVersion};
 use crate::scope::Scope;
 use crate::topology::RepositoryState;
 use bytes::Bytes;
-use cache::{IndexEntry, Stamps};
+use cache::{IndexEntry, IndexKey, Stamps};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_core::error::Resource;
-use weir_core::path::{Node, ReservedBy};
+use weir_core::path::{Node, ReservedBy, Stop};
 use weir_core::verdict::{Decision, Outcome, Rule, Source, Verdict};
-use weir_core::{Action, Digest, Error, OriginKind, PackageName, Result, Timestamp};
+use weir_core::{Action, ConnectionName, Digest, Error, Origin, OriginKind, PackageName, Result, Timestamp};
 use weir_store::rows::{Id, PackageRow, VersionRow};
 
 /// A package as one repository shows it.
@@ -70,9 +70,30 @@ impl PackageView {
 
     /// Package-level documents, nearest first: those of records, and those of public indexes.
     pub fn package_metadata(&self) -> impl Iterator<Item = &str> {
-        let held = self.records.iter().flatten().filter_map(|(row, _)| row.metadata.as_deref());
-        let public = self.remotes.values().map(|remote| remote.text(&remote.metadata));
-        held.chain(public)
+        self.verdict.path.stops.iter().filter_map(|stop| match stop {
+            Stop::Held(node) => self.records.get(*node)?.as_ref()?.0.metadata.as_deref(),
+            Stop::Connection(node) => {
+                let remote = self.remotes.get(node)?;
+                Some(remote.text(&remote.metadata))
+            }
+        })
+    }
+
+    /// The external connection behind a version, if it came from a public registry and can be asked on this
+    /// path.
+    pub fn connection_of(&self, decision: &Decision) -> Option<&ConnectionName> {
+        match decision.source {
+            Source::Public { node, .. } => self.nodes.get(node)?.connection.as_ref(),
+            Source::Held { node, version } => {
+                let held = self.nodes.get(node)?.record.as_ref()?.versions.get(version)?;
+                let Origin::External { connection } = &held.origin else { return None };
+                let mut asked = self.verdict.path.stops.iter().filter_map(|stop| match stop {
+                    Stop::Connection(node) => self.nodes.get(*node)?.connection.as_ref(),
+                    Stop::Held(_) => None,
+                });
+                asked.find(|name| *name == connection)
+            }
+        }
     }
 
     /// Whether a version came from a public registry, held here or not.
@@ -169,6 +190,8 @@ pub enum Freshness {
     Usual,
     /// Confirmed now (at most once per document in 10 s).
     Now,
+    /// Whatever is known; nobody is asked.
+    Known,
 }
 
 impl PackageView {
@@ -233,18 +256,35 @@ impl Registry {
         self.authorize_scope(scope, Action::ReadFromRepository)?;
         let key = (scope.repository.row.id.clone(), package.clone(), Arc::<str>::from(variant));
         let now = self.now();
-        let cached = self.inner.indexes.index(&key);
         if freshness == Freshness::Usual
-            && let Some(entry) = &cached
+            && let Some(entry) = self.inner.indexes.index(&key)
             && entry.stamps.content == self.inner.generations.content(&scope.domain.row.id, package)
             && entry.fresh_until.is_none_or(|until| now < until)
         {
             self.metrics().index_hits.inc();
             return Ok(Index { rendered: entry.rendered.clone(), stale_s: entry.stale_s });
         }
-        let turn = self.inner.indexes.turn(&key);
-        let _mine = turn.lock().await;
-        let view = self.view(scope, package, freshness).await?;
+        let turn = self.inner.indexes.making.of(&key);
+        let mine = turn.take().await?;
+        if mine.waited
+            && let Some(entry) = self.inner.indexes.index(&key)
+            && entry.stamps.content == self.inner.generations.content(&scope.domain.row.id, package)
+        {
+            return Ok(Index { rendered: entry.rendered.clone(), stale_s: entry.stale_s });
+        }
+        mine.end(self.make_index(scope, key, freshness, render).await)
+    }
+
+    /// Makes an index, or confirms that the one in memory still holds.
+    async fn make_index(
+        &self,
+        scope: &Scope,
+        key: IndexKey,
+        freshness: Freshness,
+        render: impl FnOnce(&PackageView) -> Result<(&'static str, Vec<u8>)> + Send,
+    ) -> Result<Index> {
+        let now = self.now();
+        let view = self.view(scope, &key.1, freshness).await?;
         let cached = self.inner.indexes.index(&key);
         let same = |entry: &IndexEntry| {
             entry.stamps.content == view.stamps.content
@@ -296,22 +336,30 @@ impl Registry {
     ) -> Result<Arc<PackageView>> {
         let key = (scope.repository.row.id.clone(), package.clone());
         let stamps = Stamps::now(self, &scope.domain.row.id, package);
-        if freshness == Freshness::Usual
+        let is_fresh = |view: &PackageView| view.fresh_until.is_none_or(|until| self.now() < until);
+        if freshness != Freshness::Now
             && let Some(view) = self.inner.indexes.view(&key)
             && view.stamps == stamps
-            && view.fresh_until.is_none_or(|until| self.now() < until)
+            && (freshness == Freshness::Known || is_fresh(&view))
         {
             return Ok(view);
         }
         let view = Arc::new(self.load_view(scope, package, freshness, stamps).await?);
-        self.inner.indexes.put_view(key, view.clone());
+        if freshness != Freshness::Known {
+            self.inner.indexes.put_view(key, view.clone());
+        }
         Ok(view)
     }
 
     /// The view with the documents of every version it lists, for one whose index is not kept (search,
     /// deprecate).
-    pub async fn view_with_metadata(&self, scope: &Scope, package: &PackageName) -> Result<PackageView> {
-        let view = self.view(scope, package, Freshness::Usual).await?;
+    pub async fn view_with_metadata(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        freshness: Freshness,
+    ) -> Result<PackageView> {
+        let view = self.view(scope, package, freshness).await?;
         self.with_metadata(&view).await
     }
 }

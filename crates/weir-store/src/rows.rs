@@ -198,6 +198,13 @@ pub struct AssetRow {
     pub state: AssetState,
 }
 
+impl AssetRow {
+    /// Whether its bytes are in the blob store.
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, AssetState::Held { .. })
+    }
+}
+
 /// Whether an asset's bytes are here.
 #[derive(Debug, Clone)]
 pub enum AssetState {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -73,6 +74,41 @@ pub async fn try_send(
 }
 
 async fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: Bytes) -> Result<Answer, String> {
+    let Opened { status, headers, body } = open(method, url, headers, body).await?;
+    let body = body.collect().await.map_err(|error| format!("the body broke off: {error:?}"))?.to_bytes();
+    Ok(Answer { status, headers, body })
+}
+
+/// An answer whose body is still to come. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Opened {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+}
+
+impl Opened {
+    /// The next bytes; `None` at the end, `Err` when the body broke off.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| format!("the body broke off: {error:?}"))?;
+            if let Ok(bytes) = frame.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Sends one request and waits for the head of its answer only, however long that takes.
+pub async fn open(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<Opened, String> {
     let (authority, target) = split_url(url);
     let stream =
         TcpStream::connect(authority).await.map_err(|error| format!("connect to {authority}: {error}"))?;
@@ -89,12 +125,11 @@ async fn exchange(method: &str, url: &str, headers: &[(&str, &str)], body: Bytes
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+    let request = request.body(Full::new(body.into())).map_err(|error| error.to_string())?;
 
     let answer = sender.send_request(request).await.map_err(|error| format!("no answer: {error:?}"))?;
     let (parts, body) = answer.into_parts();
-    let body = body.collect().await.map_err(|error| format!("the body broke off: {error:?}"))?.to_bytes();
-    Ok(Answer { status: parts.status, headers: parts.headers, body })
+    Ok(Opened { status: parts.status, headers: parts.headers, body })
 }
 
 /// Splits `http://AUTHORITY/TARGET`.

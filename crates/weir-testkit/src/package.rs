@@ -260,6 +260,18 @@ pub fn integrity(bytes: &[u8]) -> String {
     format!("sha512-{}", STANDARD.encode(Sha512::digest(bytes)))
 }
 
+/// So many bytes that do not compress, always the same.
+pub fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..count.div_ceil(8)).flat_map(next).take(count).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ fn script() -> (TempDir, PathBuf) {
 #[tokio::test]
 async fn a_server_starts_restarts_and_stops() {
     let (_folder, path) = script();
-    let weir = Weir::builder(&path).flag("--region", "eu-test-1").start().await;
+    let weir = Weir::builder(&path).with_path().flag("--region", "eu-test-1").start().await;
     assert_eq!((weir.url(), weir.authority()), ("http://127.0.0.1:1234", "127.0.0.1:1234"));
     let key = weir.credentials();
     assert_eq!((key.access_key_id.as_str(), key.region.as_str()), ("AKIA", "eu-test-1"));
@@ -42,6 +42,6 @@ async fn a_server_starts_restarts_and_stops() {
 #[tokio::test]
 async fn a_server_that_refuses_to_start_says_why() {
     let (_folder, path) = script();
-    let output = Weir::builder(&path).env("REFUSE", "1").start_refused().await;
+    let output = Weir::builder(&path).with_path().env("REFUSE", "1").start_refused().await;
     assert_eq!(output.assert_says("refused").code, Some(3));
 }

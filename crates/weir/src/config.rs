@@ -120,7 +120,7 @@ impl Config {
             shutdown_grace: reader.duration("shutdown-grace")?,
             max_connections: reader.count("max-connections", 1)?,
             failed_auth_limit: reader.count("failed-auth-limit", 0)?,
-            registry: reader.registry(&data)?,
+            registry: reader.registry()?,
             faces: FaceRules {
                 public_url,
                 trusted_proxies: reader.networks("trusted-proxies")?,
@@ -235,7 +235,7 @@ impl Reader<'_> {
     }
 
     /// Its own authorities are known only when the listener is open.
-    fn registry(&self, data: &std::path::Path) -> Result<weir_registry::Settings, ConfigError> {
+    fn registry(&self) -> Result<weir_registry::Settings, ConfigError> {
         let connections = self.values.connections.by_name.iter();
         let template = |name: &str| -> Result<Option<String>, ConfigError> {
             let Some(text) = self.text(name) else { return Ok(None) };
@@ -264,7 +264,6 @@ impl Reader<'_> {
             connections: connections.map(|(name, (settings, _))| (name.clone(), settings.clone())).collect(),
             endpoint_template: template("endpoint-template")?.unwrap_or(defaults.endpoint_template),
             endpoint_template_dualstack: template("endpoint-template-dualstack")?,
-            data: data.to_owned(),
             ..weir_registry::Settings::default()
         })
     }

@@ -23,10 +23,11 @@ use route::{Place, Route, route};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Instant;
 use tracing::Instrument as _;
-use weir_api::Api;
-use weir_core::{Action, Arn, Caller, Error, PackageName, Principal};
+use weir_api::{Api, Refused};
+use weir_core::{Action, Arn, Caller, Error, Principal};
 use weir_protocol::face::{Connection, FaceRules, virtual_host};
 use weir_protocol::protocol::{self, Protocol};
 use weir_protocol::{Body, BodyError, Face, Presented, RequestBody, Target, bearer, respond};
@@ -77,8 +78,7 @@ impl Http {
         let client = client_address(peer.remote, &parts.headers, &self.faces.trusted_proxies);
         let mut line = RequestLine::new(client, parts.method.clone(), parts.uri.clone());
         let span = tracing::info_span!("request", request.id = line.id.as_str());
-        let body =
-            RequestBody::new(body, &parts.headers).limited(self.max_publish_bytes, "max-publish-bytes");
+        let body = RequestBody::new(body, &parts.headers);
         let handled = AssertUnwindSafe(self.dispatch(peer, parts, body, &mut line)).catch_unwind();
         let mut response = handled.instrument(span).await.unwrap_or_else(|panic| {
             HttpMetrics::get().panics.inc();
@@ -96,11 +96,11 @@ impl Http {
         }
         line.stale_s = headers.get(STALE).and_then(|value| value.to_str().ok()?.parse().ok());
         line.status = response.status().as_u16();
-        if let Some(package) = response.extensions_mut().remove::<PackageName>() {
-            line.package = Some(package.to_string());
-        }
-        if let Some(principal) = response.extensions_mut().remove::<std::sync::Arc<Principal>>() {
+        if let Some(principal) = response.extensions_mut().remove::<Arc<Principal>>() {
             line.principal = Some(principal);
+        }
+        if let Some(Refused(why)) = response.extensions_mut().remove() {
+            line.error = Some(why);
         }
         response.map(|body| Logged::new(body, line))
     }
@@ -133,15 +133,14 @@ impl Http {
         }
         let mut target = match Target::parse(&parts.uri) {
             Ok(target) => target,
-            Err(error) if parts.uri.path().starts_with("/v1/") => return unreadable_call(line, &error),
-            Err(error) => return refusal(line, &error),
+            Err(error) => return unreadable(line, parts.uri.path(), &error),
         };
         line.redacted_path = RequestLine::redact(&target.segments);
         let connection = Connection { peer: peer.remote, secure: peer.secure };
         let requested = match Face::requested(&self.faces, connection, &parts.headers, target.host.as_deref())
         {
             Ok(face) => face,
-            Err(error) => return refusal(line, &error),
+            Err(error) => return unreadable(line, parts.uri.path(), &error),
         };
         let host = virtual_host(&requested.authority, &self.faces.host_suffixes);
         let is_absolute = parts.version < Version::HTTP_2 && target.host.is_some();
@@ -282,6 +281,7 @@ impl Http {
         };
         let realm = place.realm();
         line.format = Some(protocol.name().as_str());
+        line.package = protocol.package_of(&request.segments).map(|package| protocol.display_name(&package));
         let answer = self.speak(protocol, place, request, line).await;
         let response = match answer {
             Ok(response) => response,
@@ -302,6 +302,7 @@ impl Http {
         line: &mut RequestLine,
     ) -> Result<Response<Body>, Error> {
         let Unauthenticated { parts, body, segments, target, base } = request;
+        let body = body.never_over(self.max_publish_bytes, "max-publish-bytes");
         if body.declared_length().is_some_and(|length| length > self.max_publish_bytes) {
             let most = self.max_publish_bytes;
             return Err(Error::too_large(format!(
@@ -410,6 +411,17 @@ fn refusal(line: &mut RequestLine, error: &Error) -> Response<Body> {
         response.headers_mut().extend(head.headers().clone());
     }
     response
+}
+
+/// A refusal before anybody knows where the request goes, in the words of the door its path begins with.
+fn unreadable(line: &mut RequestLine, path: &str, error: &Error) -> Response<Body> {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    if first == "v1" {
+        return unreadable_call(line, error);
+    }
+    let Some(protocol) = crate::formats::find(first) else { return refusal(line, error) };
+    log_error(line, error);
+    protocol.error_response(error, "weir")
 }
 
 /// A request of the control API whose target cannot be read, in the shape its clients read errors in.

@@ -49,6 +49,7 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let room = Arc::new(Semaphore::new(max_connections));
         let mut stop = std::pin::pin!(stop);
+        let (running, stopping) = tokio::sync::watch::channel(());
         loop {
             let next = async {
                 let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -69,14 +70,16 @@ impl Server {
             };
             let watcher = graceful.watcher();
             let (builder, http, certificates) = (builder.clone(), http.clone(), certificates.clone());
+            let stopping = stopping.clone();
             tokio::spawn(async move {
                 let _permit = permit;
                 let _open = Open::new();
-                let serving = Serving { builder: &builder, http, watcher };
+                let serving = Serving { builder: &builder, http, watcher, stopping };
                 serving.connection(stream, remote, certificates.as_deref()).await;
             });
         }
         drop(listener);
+        drop(running);
         let in_flight = graceful.count();
         tracing::info!(connections = in_flight, "stopping: no new connections, finishing what is in flight");
         if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
@@ -89,16 +92,29 @@ struct Serving<'a> {
     builder: &'a Builder<TokioExecutor>,
     http: Arc<Http>,
     watcher: hyper_util::server::graceful::Watcher,
+    /// Closed when the server stops.
+    stopping: tokio::sync::watch::Receiver<()>,
 }
 
 impl Serving<'_> {
-    async fn connection(self, stream: TcpStream, remote: SocketAddr, certificates: Option<&Certificates>) {
+    async fn connection(
+        mut self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        certificates: Option<&Certificates>,
+    ) {
         // Answers are written whole; waiting for more to send only delays them.
         let no_delay = stream.set_nodelay(true);
         let (Ok(()), Ok(local)) = (no_delay, stream.local_addr()) else { return };
         let peer = Peer { remote: remote.ip().to_canonical(), local, secure: certificates.is_some() };
         let Some(certificates) = certificates else { return self.speak(stream, peer).await };
-        match tokio::time::timeout(HANDSHAKE, certificates.acceptor().accept(stream)).await {
+        let handshake = tokio::time::timeout(HANDSHAKE, certificates.acceptor().accept(stream));
+        let secured = tokio::select! {
+            secured = handshake => secured,
+            // No request is in flight before the handshake has ended.
+            _ = self.stopping.changed() => return,
+        };
+        match secured {
             Ok(Ok(stream)) => self.speak(stream, peer).await,
             Ok(Err(error)) => tracing::debug!(client.address = %peer.remote, "TLS handshake failed: {error}"),
             Err(_) => tracing::debug!(client.address = %peer.remote, "TLS handshake took too long"),

@@ -117,6 +117,10 @@ impl Protocol for Npm {
         answer::error(error, realm)
     }
 
+    fn package_of(&self, segments: &[String]) -> Option<PackageName> {
+        routes::package_of(segments)
+    }
+
     fn is_login(&self, method: &Method, segments: &[String]) -> bool {
         login::is_login(method, segments)
     }

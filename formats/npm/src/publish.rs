@@ -54,6 +54,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) tarball: usize,
     /// Which attachment is the provenance bundle, if one came.
     pub(crate) bundle: Option<usize>,
+    /// How many bytes the document says the tarball has.
+    pub(crate) length: Option<u64>,
 }
 
 /// Finds the version that a document publishes; the names are those of its attachments. A client that met
@@ -84,16 +86,16 @@ pub(crate) fn draft<'a>(
         .get("versions")
         .and_then(|value| serde_json::from_str(value.get()).ok())
         .ok_or_else(|| Error::invalid("versions", "must be an object with the version that is published"))?;
+    let tarball_name = attachments[*tarball];
     let is_named = |number: &str| {
-        let name = attachments[*tarball];
-        [full.as_str(), &package.name].iter().any(|prefix| name == format!("{prefix}-{number}.tgz"))
+        [full.as_str(), &package.name].iter().any(|prefix| tarball_name == format!("{prefix}-{number}.tgz"))
     };
     let found = match versions.len() {
         1 => versions.first_key_value(),
         _ => versions.iter().find(|(number, _)| is_named(number)),
     };
     let Some((number, manifest)) = found else {
-        let name = shown(attachments[*tarball]);
+        let name = shown(tarball_name);
         return Err(Error::invalid(
             "_attachments",
             format_args!("'{name}' is the tarball of none of the versions"),
@@ -110,7 +112,10 @@ pub(crate) fn draft<'a>(
         }
     }
     let tags = tags(document, number)?;
-    Ok(Draft { version: Version::verbatim(number)?, manifest, tags, tarball: *tarball, bundle })
+    let described = document.get_object("_attachments").unwrap_or_default();
+    let described = described.get_object(tarball_name).unwrap_or_default();
+    let length = described.get("length").and_then(|length| serde_json::from_str(length.get()).ok());
+    Ok(Draft { version: Version::verbatim(number)?, manifest, tags, tarball: *tarball, bundle, length })
 }
 
 /// What is stored of a publish.
@@ -148,6 +153,11 @@ pub(crate) fn complete(
     let manifest: Map<String, Value> = serde_json::from_str(&draft.manifest.to_json())
         .map_err(|_| Error::cannot_parse("the manifest is nested too deep"))?;
     agreement::check(&manifest, file.contents)?;
+    if let Some(length) = draft.length.filter(|length| *length != file.size) {
+        let size = file.size;
+        let rule = format_args!("is {length} in the document, and the tarball has {size} bytes");
+        return Err(Error::invalid("length", rule));
+    }
     let sent = draft.manifest.get_object("dist").unwrap_or_default();
     check_digests(&sent, file)?;
     let dist = dist(package, &draft.version, &sent, file, bundle)?.to_json();
@@ -156,6 +166,10 @@ pub(crate) fn complete(
     if names_nobody(manifest.get("maintainers")) {
         draft.manifest.set_value("maintainers", &json!([{ "name": publisher, "email": "" }]))?;
     }
+    // What an installation acts on is told by the file, never by its publisher: packuments say whether there
+    // are install scripts from the scripts, which were compared above.
+    draft.manifest.remove("hasInstallScript");
+    draft.manifest.remove("_hasShrinkwrap");
     if file.contents.has_shrinkwrap {
         draft.manifest.set_value("_hasShrinkwrap", &true)?;
     }

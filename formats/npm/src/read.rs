@@ -39,7 +39,7 @@ pub(crate) async fn manifest(
     package: &PackageName,
     wanted: &str,
 ) -> Result<Response> {
-    let view = registry.view_with_metadata(&call.scope, package).await?;
+    let view = registry.view_with_metadata(&call.scope, package, Freshness::Usual).await?;
     let tag = view.verdict.tags.iter().find(|(tag, _)| &**tag == wanted);
     let number = tag.map_or(wanted, |(_, version)| version);
     let mut contents = Contents::of(&view, &call.base);
@@ -113,7 +113,8 @@ pub(crate) async fn attestations(registry: &Registry, call: &Call, spec: &str) -
     if view.is_public(decision) {
         // What a public registry attests, it tells itself; the version is public already.
         let path = format!("-/npm/v1/attestations/{}@{version}", name::full(&package));
-        let document = registry.get_upstream(&call.scope, &path).await?.ok_or_else(none)?;
+        let connection = view.connection_of(decision).ok_or_else(none)?;
+        let document = registry.get_upstream(&call.scope, Some(connection), &path).await?.ok_or_else(none)?;
         return Ok(call.answer(json_document(document.to_vec())?));
     }
     let opened = match registry.open_asset(&call.scope, &package, version, &asset, Want::Head).await {
@@ -127,7 +128,7 @@ pub(crate) async fn attestations(registry: &Registry, call: &Call, spec: &str) -
 
 /// `GET -/npm/v1/keys`: the keys with which the public registry signs, for `npm audit signatures`.
 pub(crate) async fn keys(registry: &Registry, call: &Call) -> Result<Response> {
-    let Some(document) = registry.get_upstream(&call.scope, "-/npm/v1/keys").await? else {
+    let Some(document) = registry.get_upstream(&call.scope, None, "-/npm/v1/keys").await? else {
         let message = "the public registry behind this repository publishes no signing keys";
         return Err(Error::not_found(Resource::Repository, "keys", message));
     };
@@ -180,7 +181,7 @@ async fn unusual_name(
     if let Some(decision) = view.verdict.listed().find(|decision| without_build(&decision.key)) {
         return Ok(Some(decision.key.to_string()));
     }
-    let view = registry.view_with_metadata(scope, package).await?;
+    let view = registry.view_with_metadata(scope, package, Freshness::Usual).await?;
     let has_name = |manifest: &str| {
         let Ok(manifest) = RawObject::parse("the manifest", manifest.as_bytes()) else { return false };
         let Some(dist) = manifest.get_object("dist") else { return false };

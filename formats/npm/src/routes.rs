@@ -31,6 +31,21 @@ pub(crate) async fn handle(registry: &Registry, request: Request) -> Result<Resp
     }
 }
 
+/// The package that a path is about.
+pub(crate) fn package_of(segments: &[String]) -> Option<PackageName> {
+    let path = parts(segments);
+    let named = match &*path {
+        ["-", "package", rest @ ..] => rest,
+        ["-", ..] => return None,
+        all => all,
+    };
+    match named {
+        [scope, name, ..] if scope.starts_with('@') => name::parse_full(&format!("{scope}/{name}")).ok(),
+        [name, ..] => name::parse_full(name).ok(),
+        [] => None,
+    }
+}
+
 /// A scoped name is one resource, whether its slash is escaped or not.
 fn parts(segments: &[String]) -> Vec<&str> {
     let mut parts = Vec::with_capacity(segments.len() + 1);

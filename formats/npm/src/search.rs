@@ -8,7 +8,7 @@ use weir_core::{Error, Result};
 use weir_protocol::RawObject;
 use weir_protocol::respond::Response;
 use weir_registry::Registry;
-use weir_registry::view::PackageView;
+use weir_registry::view::{Freshness, PackageView};
 
 /// npm's own limit of one page.
 const MOST: usize = 250;
@@ -22,7 +22,7 @@ pub(crate) async fn search(registry: &Registry, call: &Call) -> Result<Response>
     let found = registry.search(&call.scope, &text, size, from).await?;
     let mut objects = Vec::with_capacity(found.packages.len());
     for package in &found.packages {
-        match registry.view_with_metadata(&call.scope, package).await {
+        match registry.view_with_metadata(&call.scope, package, Freshness::Known).await {
             Ok(view) => objects.extend(entry(&view)),
             // What is held and not offered, or cannot be looked at now, does not spoil the rest.
             Err(Error::NotFound { .. } | Error::Unavailable { .. } | Error::BadUpstream { .. }) => {}

@@ -47,6 +47,8 @@ pub(crate) fn is_tag(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255
         && text.chars().all(plain)
+        // As a segment of a path these would lead elsewhere.
+        && !matches!(text, "." | "..")
         && !as_range.is_empty()
         && semver::VersionReq::parse(as_range).is_err()
 }
@@ -134,7 +136,7 @@ mod tests {
         for tag in ["latest", "next", "beta.1", "release-1.x", "v"] {
             assert_eq!(is_tag(tag), tag != "v", "{tag}");
         }
-        for range in ["1.0.0", "v1.2", "1", "^1.0", ">=2", "x", "*", "", "a b", "a/b"] {
+        for range in ["1.0.0", "v1.2", "1", "^1.0", ">=2", "x", "*", "", "a b", "a/b", ".", ".."] {
             assert!(!is_tag(range), "{range:?}");
         }
     }

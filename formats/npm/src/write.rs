@@ -7,7 +7,7 @@ use crate::provenance::{self, Bundle};
 use crate::publish::{self, File, Wish};
 use crate::upload::{Upload, receive};
 use crate::{answer, name, tarball};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use std::io::Read;
 use weir_core::name::shown;
@@ -29,8 +29,12 @@ pub(crate) async fn package(
     body: RequestBody,
     package: &PackageName,
 ) -> Result<Response> {
-    // Nobody fills the spool who may not publish; the use case asks once more.
-    let upload = receive(registry, body, &|| may_publish(registry, &call.scope, package)).await?;
+    // Nobody fills memory or the spool who may change nothing; the use cases ask once more.
+    let may_publish = || may(registry, &call.scope, package, Action::PublishPackageVersion);
+    if let Err(refused) = may_publish() {
+        may(registry, &call.scope, package, Action::PutPackageMetadata).map_err(|_| refused)?;
+    }
+    let upload = receive(registry, body, &may_publish).await?;
     let document = RawObject::parse("the document", &upload.document)?;
     match publish::wish(&document) {
         Wish::Publish => publish_version(registry, &call.scope, package, &document, upload.attachments).await,
@@ -47,6 +51,7 @@ pub(crate) async fn unpublish_versions(
     package: &PackageName,
     rev: &str,
 ) -> Result<Response> {
+    may(registry, &call.scope, package, Action::DeletePackageVersions)?;
     let Upload { document, .. } = receive(registry, body, &refuse_attachment).await?;
     let document = RawObject::parse("the document", &document)?;
     if let Wish::Unsupported(command) = publish::wish(&document) {
@@ -152,11 +157,11 @@ pub(crate) async fn remove_tag(
     ))
 }
 
-fn may_publish(registry: &Registry, scope: &Scope, package: &PackageName) -> Result<()> {
+fn may(registry: &Registry, scope: &Scope, package: &PackageName, action: Action) -> Result<()> {
     let (domain, repository) = (&scope.domain.row, &scope.repository.row.name);
     let region = &registry.settings().region;
     let package_arn = Arn::package(region, &domain.owner, &domain.name, repository, package);
-    registry.authorize(&scope.caller, Action::PublishPackageVersion, &package_arn, &domain.owner, || {
+    registry.authorize(&scope.caller, action, &package_arn, &domain.owner, || {
         let message = format!("repository '{repository}' does not exist in domain '{}'", domain.name);
         Error::not_found(Resource::Repository, repository.as_str(), message)
     })
@@ -215,7 +220,12 @@ async fn publish_version(
     let published = registry.publish(scope, publication).await?;
     let status = if published.changed { StatusCode::CREATED } else { StatusCode::OK };
     let body = json!({ "ok": true, "id": name::full(package), "rev": published.summary.revision });
-    Ok(answer::json(status, &body))
+    let mut response = answer::json(status, &body);
+    // npm prints what this header says.
+    if let Some(notice) = published.notice.and_then(|notice| HeaderValue::try_from(notice).ok()) {
+        response.headers_mut().insert("npm-notice", notice);
+    }
+    Ok(response)
 }
 
 fn read_bundle(file: &Spooled) -> Result<Bundle> {

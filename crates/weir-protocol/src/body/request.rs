@@ -38,6 +38,7 @@ pub struct RequestBody {
     given: u64,
     limit: u64,
     setting: &'static str,
+    ceiling: Option<(u64, &'static str)>,
     idle: Duration,
 }
 
@@ -69,6 +70,7 @@ impl RequestBody {
             given: 0,
             limit: 1 << 20,
             setting: "the limit of this request",
+            ceiling: None,
             idle: IDLE,
         }
     }
@@ -80,9 +82,15 @@ impl RequestBody {
 
     /// Sets how many decoded bytes may come, and the setting that says so (before it, 1 MiB).
     pub fn limited(mut self, bytes: u64, setting: &'static str) -> Self {
-        self.limit = bytes;
-        self.setting = setting;
+        let lowest = self.ceiling.filter(|(ceiling, _)| *ceiling < bytes);
+        (self.limit, self.setting) = lowest.unwrap_or((bytes, setting));
         self
+    }
+
+    /// [`limited`](Self::limited), and whoever reads the body can only lower it.
+    pub fn never_over(mut self, bytes: u64, setting: &'static str) -> Self {
+        self.ceiling = Some((bytes, setting));
+        self.limited(bytes, setting)
     }
 
     /// Sets how long the client may be silent (before it, 60 s).
@@ -307,6 +315,15 @@ mod tests {
         assert!(matches!(block_on(undeclared.collect(4, "x")), Err(Error::TooLarge { .. })));
         let fits = RequestBody::new(chunked(b"12345", 2), &HeaderMap::new());
         assert_eq!(block_on(fits.collect(5, "x")).unwrap(), "12345");
+    }
+
+    #[test]
+    fn a_ceiling_is_not_lifted_by_whoever_reads() {
+        let body = |ceiling| RequestBody::full("12345").never_over(ceiling, "max-test-bytes");
+        let error = block_on(body(4).collect(100, "x")).unwrap_err();
+        assert!(error.to_string().contains("max-test-bytes"), "{error}");
+        assert!(matches!(block_on(body(100).collect(4, "x")), Err(Error::TooLarge { .. })));
+        assert_eq!(block_on(body(5).collect(100, "x")).unwrap(), "12345");
     }
 
     #[test]

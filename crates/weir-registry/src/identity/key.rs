@@ -4,6 +4,7 @@ use super::{find_principal, identifier, principal_id, principal_named};
 use crate::Registry;
 use crate::access::principal_of;
 use crate::audit::known;
+use crate::change::Outdated;
 use crate::topology::{lock_read, lock_write};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -119,30 +120,27 @@ impl Registry {
         let resource = format!("access-key/{}", shown(access_key_id));
         let audit = self.audit(caller, "weir:DeleteKey", &resource, &json!({}));
         let id = access_key_id.to_owned();
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    // Unknown and another's look alike.
-                    let absent = || {
-                        Error::not_found(
-                            Resource::Identity,
-                            &id,
-                            format!("there is no access key '{}' that you may delete", shown(&id)),
-                        )
-                    };
-                    let row = session.access_key(&id).await?.ok_or_else(absent)?;
-                    let owner = session.principal(&row.principal).await?.ok_or_else(absent)?;
-                    let may = *owner.id == *principal.id || (all && owner.account == principal.account);
-                    if !may {
-                        return Err(absent());
-                    }
-                    session.delete_access_key(&id).await?;
-                    Ok(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Identity, move |session| {
+            Box::pin(async move {
+                // Unknown and another's look alike.
+                let absent = || {
+                    Error::not_found(
+                        Resource::Identity,
+                        &id,
+                        format!("there is no access key '{}' that you may delete", shown(&id)),
+                    )
+                };
+                let row = session.access_key(&id).await?.ok_or_else(absent)?;
+                let owner = session.principal(&row.principal).await?.ok_or_else(absent)?;
+                let may = *owner.id == *principal.id || (all && owner.account == principal.account);
+                if !may {
+                    return Err(absent());
+                }
+                session.delete_access_key(&id).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.identity_changed();
+        })
+        .await?;
         Ok(())
     }
 
@@ -185,23 +183,20 @@ impl Registry {
             created_at: at,
         };
         let audit = offline_audit(at, account, ADMINISTRATOR, &key_id);
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    session.insert_account(&fresh.account, at).await?;
-                    let owner = match find_principal(session, &fresh.account, ADMINISTRATOR).await? {
-                        Some(owner) => owner,
-                        None => {
-                            session.insert_principal(&fresh).await?;
-                            fresh
-                        }
-                    };
-                    insert(session, key_id, &owner.id, sealed, at, &audit).await
-                })
+        self.change(Outdated::Identity, move |session| {
+            Box::pin(async move {
+                session.insert_account(&fresh.account, at).await?;
+                let owner = match find_principal(session, &fresh.account, ADMINISTRATOR).await? {
+                    Some(owner) => owner,
+                    None => {
+                        session.insert_principal(&fresh).await?;
+                        fresh
+                    }
+                };
+                insert(session, key_id, &owner.id, sealed, at, &audit).await
             })
-            .await?;
-        self.inner.generations.identity_changed();
+        })
+        .await?;
         Ok(issued)
     }
 

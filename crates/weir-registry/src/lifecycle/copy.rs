@@ -6,8 +6,7 @@ use crate::Registry;
 use crate::event::{Changes, Operation, record_event};
 use crate::format::Format;
 use crate::package::Place;
-use crate::scope::PackageRef;
-use crate::topology::absent_repository;
+use crate::scope::{PackageRef, RepositoryRef};
 use crate::view::{Freshness, PackageView};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -66,14 +65,17 @@ impl Registry {
     /// CopyPackageVersions. Status, revision and origin stay what they are; of a package that is new in the
     /// destination the controls are learned as if the version had been published or ingested.
     pub async fn copy_versions(&self, caller: &Caller, request: CopyRequest) -> Result<BatchResult> {
-        let (domain, repository) = self.find_repository(caller, &request.source.repository).await?;
-        self.authorize_repository(caller, Action::ReadFromRepository, &domain, &repository)?;
-        let target = domain.repository(&request.destination).cloned();
-        let target = target.ok_or_else(|| absent_repository(&domain, &request.destination))?;
-        self.authorize_repository(caller, Action::CopyPackageVersions, &domain, &target)?;
+        let (read, write) = (Action::ReadFromRepository, Action::CopyPackageVersions);
+        let (domain, repository) =
+            self.find_repository(caller, &request.source.repository, read, None).await?;
+        self.authorize_repository(caller, read, &domain, &repository)?;
+        let target =
+            RepositoryRef { repository: request.destination.clone(), ..request.source.repository.clone() };
+        let (_, target) = self.find_repository(caller, &target, write, None).await?;
+        self.authorize_repository(caller, write, &domain, &target)?;
         let package = request.source.package.clone();
         let destination = self.place_in(domain.clone(), target, package.clone());
-        self.authorize_place(caller, &destination, Action::CopyPackageVersions)?;
+        self.authorize_place(caller, &destination, write)?;
         let source = self.place_in(domain, repository, package);
         let format = self.format_of(&source)?;
         let mut copy = Copy {
@@ -93,9 +95,7 @@ impl Registry {
         let audit = self.audit(caller, Action::CopyPackageVersions, &destination.arn, &detail);
         let registry = self.clone();
         let result = self
-            .inner
-            .store
-            .write(move |session| {
+            .change(destination.outdated(), move |session| {
                 Box::pin(async move {
                     let result = registry.copy_rows(session, &copy).await?;
                     if result.failed.is_empty() {
@@ -105,7 +105,6 @@ impl Registry {
                 })
             })
             .await?;
-        self.content_changed(&destination);
         Ok(result)
     }
 

@@ -3,6 +3,7 @@
 use super::own_version;
 use crate::Registry;
 use crate::audit::known;
+use crate::change::Outdated;
 use crate::event::{Changes, Operation, VersionEvent, record_event};
 use crate::retain::Context;
 use crate::scope::Scope;
@@ -31,18 +32,15 @@ impl Registry {
         let repository = scope.repository.row.id.clone();
         let audit = self.change_audit(scope, package, &format!("tag {tag} = {text}"))?;
         let tag = tag.to_owned();
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let record = context.ensure_record(session, &repository).await?;
-                    session.put_tag(&record.id, &tag, &text).await?;
-                    session.next_sequence(&record.id).await?;
-                    Ok::<_, Error>(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Content(scope.domain.row.id.clone(), package.clone()), move |session| {
+            Box::pin(async move {
+                let record = context.ensure_record(session, &repository).await?;
+                session.put_tag(&record.id, &tag, &text).await?;
+                session.next_sequence(&record.id).await?;
+                Ok::<_, Error>(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.content_changed(&scope.domain.row.id, package);
+        })
+        .await?;
         Ok(())
     }
 
@@ -55,9 +53,7 @@ impl Registry {
         let audit = self.change_audit(scope, package, &format!("tag {tag} removed"))?;
         let tag = tag.to_owned();
         let removed = self
-            .inner
-            .store
-            .write(move |session| {
+            .change(Outdated::Content(scope.domain.row.id.clone(), package.clone()), move |session| {
                 Box::pin(async move {
                     let removed = session.delete_tag(&id, &tag).await?;
                     if removed {
@@ -68,7 +64,6 @@ impl Registry {
                 })
             })
             .await?;
-        self.inner.generations.content_changed(&scope.domain.row.id, package);
         Ok(removed)
     }
 
@@ -90,22 +85,19 @@ impl Registry {
         let (context, repository) =
             (Context::new(self, &scope.domain.row, package), scope.repository.row.clone());
         let audit = self.change_audit(scope, package, "flags of versions")?;
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    for (row, flags) in rows {
-                        session.set_version_flags(&row.id, &flags, context.at).await?;
-                        let changes = Changes { metadata_updated: true, ..Changes::default() };
-                        let event =
-                            version_event(&context, &repository, &record, &row, Operation::Updated, changes);
-                        record_event(session, event).await?;
-                    }
-                    Ok::<_, Error>(session.insert_audit(&audit).await?)
-                })
+        self.change(Outdated::Content(scope.domain.row.id.clone(), package.clone()), move |session| {
+            Box::pin(async move {
+                for (row, flags) in rows {
+                    session.set_version_flags(&row.id, &flags, context.at).await?;
+                    let changes = Changes { metadata_updated: true, ..Changes::default() };
+                    let event =
+                        version_event(&context, &repository, &record, &row, Operation::Updated, changes);
+                    record_event(session, event).await?;
+                }
+                Ok::<_, Error>(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.content_changed(&scope.domain.row.id, package);
+        })
+        .await?;
         Ok(())
     }
 
@@ -125,40 +117,25 @@ impl Registry {
             rows.push(internal_version(&view, key)?.clone());
         }
         let record = view.own_record().cloned().ok_or_else(|| view.refusal(None))?;
-        let (context, repository) =
-            (Context::new(self, &scope.domain.row, package), scope.repository.row.clone());
-        let audit = self.change_audit(scope, package, &format!("unpublished {}", versions.join(", ")))?;
-        let name = package.clone();
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    let now = session.package_by_id(&record.id).await?.map(|row| row.sequence);
-                    if now != Some(sequence) {
-                        return Err(Error::conflict(
-                            Resource::Package,
-                            name.to_string(),
-                            format!(
-                                "{name} was changed by somebody else meanwhile (its _rev is stale); try again"
-                            ),
-                        ));
-                    }
-                    for row in rows {
-                        session.note_deleted_version(&row, context.at).await?;
-                        session.delete_version(&row.id).await?;
-                        session.delete_content_if_unused(&row.content).await?;
-                        let changes =
-                            Changes { assets_removed: 1, status_changed: true, ..Changes::default() };
-                        let event =
-                            version_event(&context, &repository, &record, &row, Operation::Deleted, changes);
-                        record_event(session, event).await?;
-                    }
-                    Ok::<_, Error>(session.insert_audit(&audit).await?)
-                })
+        let place = self.place_in(scope.domain.clone(), scope.repository.clone(), package.clone());
+        let detail = serde_json::json!({ "unpublished": versions });
+        let audit = self.audit(&scope.caller, Action::DeletePackageVersions, &place.arn, &detail);
+        let name = view.display_name.clone();
+        let registry = self.clone();
+        self.change(place.outdated(), move |session| {
+            Box::pin(async move {
+                let now = session.package_by_id(&record.id).await?.map(|row| row.sequence);
+                if now != Some(sequence) {
+                    let text = format!(
+                        "{name} was changed by somebody else meanwhile (its _rev is stale); try again"
+                    );
+                    return Err(Error::conflict(Resource::Package, name, text));
+                }
+                registry.delete_rows(session, &place, &record, &rows).await?;
+                Ok(session.insert_audit(&audit).await?)
             })
-            .await?;
-        self.inner.generations.content_changed(&scope.domain.row.id, package);
-        Ok(())
+        })
+        .await
     }
 
     fn change_audit(

@@ -2,6 +2,7 @@
 
 use super::RepositoryInfo;
 use crate::Registry;
+use crate::change::Outdated;
 use crate::scope::RepositoryRef;
 use crate::topology::absent_repository;
 use serde_json::json;
@@ -36,7 +37,7 @@ impl Registry {
         connection: &ConnectionName,
         action: Action,
     ) -> Result<RepositoryInfo> {
-        let (domain, found) = self.find_repository(caller, repository).await?;
+        let (domain, found) = self.find_repository(caller, repository, action, None).await?;
         self.authorize_repository(caller, action, &domain, &found)?;
         let adds = action == Action::AssociateExternalConnection;
         if adds && self.connection_format(connection).is_none() {
@@ -44,9 +45,7 @@ impl Registry {
         }
         let audit = self.audit(caller, action, &found.arn, &json!({ "connection": connection }));
         let connection = connection.clone();
-        self.inner
-            .store
-            .write(move |session| {
+        self.change(Outdated::Topology, move |session| {
                 Box::pin(async move {
                     let held = session.repositories(&domain.row.id).await?;
                     let row = held.iter().find(|row| row.id == found.row.id);

@@ -18,8 +18,9 @@ impl Registry {
         dualstack: bool,
         base: &str,
     ) -> Result<String> {
-        let (domain, found) = self.find_repository(caller, repository).await?;
-        self.authorize_repository(caller, Action::GetRepositoryEndpoint, &domain, &found)?;
+        let action = Action::GetRepositoryEndpoint;
+        let (domain, found) = self.find_repository(caller, repository, action, None).await?;
+        self.authorize_repository(caller, action, &domain, &found)?;
         check_format(format)?;
         let settings = &self.inner.settings;
         let template = match &settings.endpoint_template_dualstack {

@@ -1,9 +1,9 @@
 //! When one gives up on a public registry for a while, and when one tries again.
 //!
 //! Five failures in a row open the breaker for 10 seconds; then one request at a time probes, and the
-//! first success closes it. A request refused by an open breaker costs the registry nothing.
+//! first answer closes it. A request refused by an open breaker costs the registry nothing.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::Timestamp;
 
@@ -36,11 +36,47 @@ pub(crate) struct Health {
     pub(crate) last_failure: Option<String>,
 }
 
+/// Leave to ask; tells the breaker how it went. Dropped without a word, because the client left, it lets
+/// the next one probe.
+pub(crate) struct Permit {
+    breaker: Arc<Breaker>,
+    told: bool,
+}
+
+impl Permit {
+    /// The registry answered (a 404 is an answer too); a body may follow, which can still fail.
+    pub(crate) fn answered(&mut self, now: Timestamp) {
+        self.told = true;
+        self.breaker.answered(now);
+    }
+
+    /// The whole answer came.
+    pub(crate) fn succeeded(&mut self, now: Timestamp) {
+        self.answered(now);
+        crate::topology::lock(&self.breaker.state).failures = 0;
+    }
+
+    /// The registry did not answer, said that it cannot, or broke off.
+    pub(crate) fn failed(&mut self, now: Timestamp, why: &str) {
+        self.told = true;
+        self.breaker.failed(now, why);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if !self.told {
+            crate::topology::lock(&self.breaker.state).probing_until = None;
+        }
+    }
+}
+
 impl Breaker {
-    /// Whether a request may go out now; the error says how long to wait and why.
-    pub(crate) fn admit(&self, now: Timestamp) -> Result<(), (Duration, String)> {
+    /// Leave to ask now; the error says how long to wait and why.
+    pub(crate) fn admit(self: &Arc<Self>, now: Timestamp) -> Result<Permit, (Duration, String)> {
+        let permit = || Permit { breaker: self.clone(), told: false };
         let mut state = crate::topology::lock(&self.state);
-        let Some(until) = state.open_until else { return Ok(()) };
+        let Some(until) = state.open_until else { return Ok(permit()) };
         let why = state.last_failure.clone().unwrap_or_default();
         if now < until {
             let wait = Duration::try_from(until.duration_since(now)).unwrap_or(OPEN_FOR);
@@ -50,18 +86,17 @@ impl Breaker {
             return Err((Duration::from_secs(2), why));
         }
         state.probing_until = now.checked_add(PROBE_FOR).ok();
-        Ok(())
+        Ok(permit())
     }
 
-    /// The registry answered (a 404 is an answer too).
-    pub(crate) fn succeeded(&self, now: Timestamp) {
+    fn answered(&self, now: Timestamp) {
         let mut state = crate::topology::lock(&self.state);
-        *state =
-            State { answered_at: Some(now), last_failure: state.last_failure.take(), ..State::default() };
+        state.open_until = None;
+        state.probing_until = None;
+        state.answered_at = Some(now);
     }
 
-    /// The registry did not answer, or said that it cannot.
-    pub(crate) fn failed(&self, now: Timestamp, why: &str) {
+    fn failed(&self, now: Timestamp, why: &str) {
         let mut state = crate::topology::lock(&self.state);
         state.failures = state.failures.saturating_add(1);
         state.last_failure = Some(why.to_owned());
@@ -94,17 +129,31 @@ mod tests {
 
     #[test]
     fn five_failures_open_it_and_one_success_closes_it() {
-        let breaker = Breaker::default();
+        let breaker = Arc::new(Breaker::default());
+        let admit = |seconds| breaker.admit(at(seconds)).map_err(|(_, why)| why);
         for _ in 0..5 {
-            assert!(breaker.admit(at(0)).is_ok());
-            breaker.failed(at(0), "refused");
+            admit(0).expect("closed").failed(at(0), "refused");
+        }
+        assert!(admit(1).is_err());
+        assert_eq!(breaker.health(at(1)).state, "down");
+        let probe = admit(11).expect("one probe");
+        assert!(admit(11).is_err(), "and no second beside it");
+        drop(probe);
+        let mut probe = admit(11).expect("a new one where the first was given up");
+        probe.answered(at(12));
+        assert!(admit(12).is_ok());
+        probe.succeeded(at(12));
+        assert_eq!(breaker.health(at(12)).state, "up");
+    }
+
+    #[test]
+    fn bodies_that_break_off_open_it_although_their_headers_came() {
+        let breaker = Arc::new(Breaker::default());
+        for _ in 0..5 {
+            let mut permit = breaker.admit(at(0)).map_err(|(_, why)| why).expect("closed");
+            permit.answered(at(0));
+            permit.failed(at(0), "broke off");
         }
         assert!(breaker.admit(at(1)).is_err());
-        assert_eq!(breaker.health(at(1)).state, "down");
-        assert!(breaker.admit(at(11)).is_ok(), "one probe");
-        assert!(breaker.admit(at(11)).is_err(), "and no second beside it");
-        breaker.succeeded(at(12));
-        assert!(breaker.admit(at(12)).is_ok());
-        assert_eq!(breaker.health(at(12)).state, "up");
     }
 }

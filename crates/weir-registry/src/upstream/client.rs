@@ -6,6 +6,7 @@
 
 use super::Connection;
 use super::address::{PRIVATE, PublicOnly, refuse_private_literal};
+use super::breaker::Permit;
 use crate::Registry;
 use crate::settings::{ConnectionSettings, Settings};
 use bytes::{Bytes, BytesMut};
@@ -47,6 +48,16 @@ impl FetchError {
                 Error::bad_upstream(format!("{connection} gave something wrong for {asked}: {why}"))
             }
         }
+    }
+}
+
+/// An error about something a public registry said, naming the connection where the format could not.
+pub(crate) fn naming(connection: &ConnectionName, error: Error) -> Error {
+    match error {
+        Error::BadUpstream { message } if !message.contains(connection.as_str()) => {
+            Error::BadUpstream { message: format!("{connection}: {message}") }
+        }
+        other => other,
     }
 }
 
@@ -156,6 +167,9 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     response: reqwest::Response,
     idle_timeout: Duration,
+    /// Learns how the body ends.
+    permit: Permit,
+    registry: Registry,
 }
 
 impl Answer {
@@ -171,13 +185,18 @@ impl Answer {
 
     /// The next piece of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
-        match tokio::time::timeout(self.idle_timeout, self.response.chunk()).await {
-            Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(e)) => Err(FetchError::unavailable(format!("the body broke off ({})", root_cause(&e)))),
-            Err(_) => {
-                Err(FetchError::unavailable(format!("no byte came for {} s", self.idle_timeout.as_secs())))
+        let why = match tokio::time::timeout(self.idle_timeout, self.response.chunk()).await {
+            Ok(Ok(Some(chunk))) => return Ok(Some(chunk)),
+            Ok(Ok(None)) => {
+                self.permit.succeeded(self.registry.now());
+                return Ok(None);
             }
-        }
+            Ok(Err(e)) => format!("the body broke off ({})", root_cause(&e)),
+            Err(_) => format!("no byte came for {} s", self.idle_timeout.as_secs()),
+        };
+        self.registry.metrics().upstream_failures.inc();
+        self.permit.failed(self.registry.now(), &why);
+        Err(FetchError::unavailable(why))
     }
 
     /// The whole body, refused above `limit` bytes.
@@ -208,9 +227,7 @@ impl Connection {
             self.url.join(&format!("./{}", path.trim_start_matches('/')))
         };
         let url = joined.map_err(|e| FetchError::Bad(format!("it names a URL that cannot be read: {e}")))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(FetchError::Bad("it names a URL with user info".to_owned()));
-        }
+        refuse_user_info(&url)?;
         Ok(url)
     }
 
@@ -236,23 +253,29 @@ impl Connection {
         body: Option<Bytes>,
     ) -> Result<Answer, FetchError> {
         let url = self.resolve(path)?;
-        if let Err((retry_after, why)) = self.breaker.admit(registry.now()) {
-            return Err(FetchError::Unavailable {
-                retry_after,
-                why: format!("it failed repeatedly and is not asked again yet ({why})"),
-            });
-        }
+        let admitted = self.breaker.admit(registry.now());
+        let mut permit = admitted.map_err(|(retry_after, why)| FetchError::Unavailable {
+            retry_after,
+            why: format!("it failed repeatedly and is not asked again yet ({why})"),
+        })?;
         registry.metrics().upstream_requests.inc();
         let result = self.follow(registry, method, url, kind, headers, body).await;
         match &result {
-            Ok(_) | Err(FetchError::Bad(_)) => self.breaker.succeeded(registry.now()),
+            Ok(response) if response.status() == StatusCode::OK => permit.answered(registry.now()),
+            Ok(_) | Err(FetchError::Bad(_)) => permit.succeeded(registry.now()),
             Err(FetchError::Unavailable { why, .. }) => {
                 registry.metrics().upstream_failures.inc();
-                self.breaker.failed(registry.now(), why);
+                permit.failed(registry.now(), why);
                 tracing::warn!(connection = %self.name, path, why, "public registry does not answer");
             }
         }
-        result
+        let response = result?;
+        let status = match response.status() {
+            StatusCode::GONE => StatusCode::NOT_FOUND,
+            status => status,
+        };
+        let (headers, idle_timeout) = (response.headers().clone(), self.clients.idle_timeout);
+        Ok(Answer { status, headers, response, idle_timeout, permit, registry: registry.clone() })
     }
 
     async fn follow(
@@ -263,7 +286,7 @@ impl Connection {
         kind: Kind,
         mut headers: HeaderMap,
         body: Option<Bytes>,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<reqwest::Response, FetchError> {
         if let Ok(via) = HeaderValue::try_from(format!("1.1 {}", registry.instance())) {
             headers.insert(VIA, via);
         }
@@ -286,6 +309,7 @@ impl Connection {
                 if url.scheme() == "https" && next.scheme() != "https" {
                     return Err(FetchError::Bad("a redirect from https to http".to_owned()));
                 }
+                refuse_user_info(&next)?;
                 url = next;
                 continue;
             }
@@ -344,27 +368,20 @@ impl Connection {
         }
     }
 
-    fn judge(&self, response: reqwest::Response) -> Result<Answer, FetchError> {
+    fn judge(&self, response: reqwest::Response) -> Result<reqwest::Response, FetchError> {
         let status = response.status();
-        let headers = response.headers().clone();
+        let told = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let told = told.map(|seconds: u64| Duration::from_secs(seconds.clamp(1, 3600)));
+        let later = |usual: u64| FetchError::Unavailable {
+            retry_after: told.unwrap_or(Duration::from_secs(usual)),
+            why: format!("it answered {status}"),
+        };
         match status {
-            StatusCode::OK | StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND => {
-                Ok(Answer { status, headers, response, idle_timeout: self.clients.idle_timeout })
+            StatusCode::OK | StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND | StatusCode::GONE => {
+                Ok(response)
             }
-            StatusCode::GONE => Ok(Answer {
-                status: StatusCode::NOT_FOUND,
-                headers,
-                response,
-                idle_timeout: self.clients.idle_timeout,
-            }),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                let wait = headers
-                    .get(RETRY_AFTER)
-                    .and_then(|value| value.to_str().ok()?.parse().ok())
-                    .map_or(Duration::from_secs(10), |s: u64| Duration::from_secs(s.clamp(1, 3600)));
-                Err(FetchError::Unavailable { retry_after: wait, why: format!("it answered {status}") })
-            }
-            _ if status.is_server_error() => Err(FetchError::unavailable(format!("it answered {status}"))),
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(later(10)),
+            _ if status.is_server_error() => Err(later(5)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::Bad(format!(
                 "it answered {status}; if it wants credentials: weir connections set {} --token …",
                 self.name
@@ -372,6 +389,14 @@ impl Connection {
             _ => Err(FetchError::Bad(format!("it answered {status}"))),
         }
     }
+}
+
+/// An address from elsewhere must not bring credentials along.
+fn refuse_user_info(url: &Url) -> Result<(), FetchError> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(());
+    }
+    Err(FetchError::Bad("it names a URL with user info".to_owned()))
 }
 
 /// The innermost reason of a client error, without the URL (which may name private packages).

@@ -2,7 +2,7 @@
 //! is down, and parsed once for as long as they do not change.
 
 use super::Connection;
-use super::client::{FetchError, Kind, accept};
+use super::client::{FetchError, Kind, accept, naming};
 use super::known::{Key, KnownIndex};
 use crate::Registry;
 use crate::format::{Format, Remote, RemotePackage};
@@ -13,12 +13,11 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
 use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::{ConnectionName, Digest, Error, PackageName, Result, Timestamp};
 use weir_store::rows::{DocumentRow, Id};
-use weir_store::{BlobKey, Durability};
+use weir_store::{BlobError, BlobKey, Durability};
 
 /// While a registry is down its stale index is not asked for again for this long.
 const STALE_RETRY: Duration = Duration::from_secs(5);
@@ -40,35 +39,27 @@ impl Registry {
         {
             return Ok(known);
         }
-        let turn = self.inner.upstream.indexes.turn(&key);
-        let arrived = turn.attempts.load(Ordering::Acquire);
-        let _mine = turn.mine.lock().await;
-        if let Some((attempt, failure)) = &*lock(&turn.failure)
-            && *attempt > arrived
-        {
-            return Err(failure.error());
+        if freshness == Freshness::Known {
+            return self.held_index(domain, connection, format, package).await;
         }
+        let turn = self.inner.upstream.indexes.asking.of(&key);
+        let mine = turn.take().await?;
         let before = self.inner.upstream.indexes.get(&key);
         if let Some(known) = &before
             && self.is_fresh(known, freshness)
         {
             return Ok(known.clone());
         }
-        let known =
-            match self.ask_index(domain, connection, format, package, freshness, before.as_deref()).await {
-                Ok(known) => Arc::new(known),
-                Err(error) => {
-                    let failure = Failure::of(error)?;
-                    let error = failure.error();
-                    let attempt = turn.attempts.fetch_add(1, Ordering::AcqRel) + 1;
-                    *lock(&turn.failure) = Some((attempt, failure));
-                    return Err(error);
-                }
-            };
+        let asked = self.ask_index(domain, connection, format, package, freshness, before.as_deref()).await;
+        let known = mine.end(asked.map(|known| {
+            let known = Arc::new(known);
+            self.inner.upstream.indexes.put(key, known.clone());
+            known
+        }))?;
+        // After the new one can be seen, so that nobody takes the new generation with the old index.
         if before.is_some_and(|before| before.fingerprint != known.fingerprint) {
             self.inner.generations.content_changed(domain, package);
         }
-        self.inner.upstream.indexes.put(key, known.clone());
         Ok(known)
     }
 
@@ -89,11 +80,16 @@ impl Registry {
                 Ok(remote.conclude(fetched, before))
             }
             // What cannot be read is not kept, and the last index that could be read goes on being served.
-            Err(Error::BadUpstream { message }) => {
+            Err(error @ Error::BadUpstream { .. }) => {
+                let message = naming(connection, error).to_string();
                 tracing::error!(%connection, %package, message, "refused an index of a public registry");
                 let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
                 match format.fetch(&held, package).await {
-                    Ok(Some(fetched)) => Ok(held.conclude(Some(fetched), before)),
+                    Ok(Some(fetched)) => {
+                        let mut known = held.conclude(Some(fetched), before);
+                        known.failure = Failure::of(Error::BadUpstream { message }).ok();
+                        Ok(known)
+                    }
                     Ok(None) | Err(_) => Err(Error::BadUpstream { message }),
                 }
             }
@@ -101,10 +97,27 @@ impl Registry {
         }
     }
 
+    /// The last known index of a package, however old; nobody is asked.
+    async fn held_index(
+        &self,
+        domain: &Id,
+        connection: &ConnectionName,
+        format: &'static dyn Format,
+        package: &PackageName,
+    ) -> Result<Arc<KnownIndex>> {
+        let target = self.upstream_connection(connection).await?;
+        let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
+        let fetched = format.fetch(&held, package).await?;
+        Ok(Arc::new(held.conclude(fetched, None)))
+    }
+
     fn is_fresh(&self, known: &KnownIndex, freshness: Freshness) -> bool {
         let now = self.now();
         match freshness {
+            Freshness::Known => true,
             Freshness::Usual => now < known.fresh_until,
+            // What could not be confirmed is asked again as soon as that is due.
+            Freshness::Now if known.stale_since.is_some() => now < known.fresh_until,
             Freshness::Now => {
                 let since = Duration::try_from(now.duration_since(known.checked_at)).unwrap_or_default();
                 since < self.inner.settings.revalidation_interval
@@ -119,14 +132,9 @@ impl Registry {
         connection: &ConnectionName,
         package: &PackageName,
     ) -> Result<bool> {
-        let key = (domain.row.id.clone(), connection.clone(), package.clone());
-        if let Some(known) = self.inner.upstream.indexes.get(&key) {
-            return Ok(known.package.is_some());
-        }
         let Some(format) = self.format(package.format.as_str()) else { return Ok(false) };
-        let Ok(target) = self.upstream_connection(connection).await else { return Ok(false) };
-        let held = RemoteSession::new(self, &domain.row.id, &target, Asking::Nobody);
-        Ok(format.fetch(&held, package).await.is_ok_and(|found| found.is_some()))
+        let known = self.public_index(&domain.row.id, connection, format, package, Freshness::Known).await;
+        Ok(known.is_ok_and(|known| known.package.is_some()))
     }
 }
 
@@ -151,9 +159,14 @@ enum Asking {
 #[derive(Default)]
 struct Seen {
     /// New documents, kept once the format could read them.
-    pending: Vec<(String, DocumentRow)>,
+    pending: Vec<(String, DocumentRow, Bytes)>,
     fresh_until: Option<Timestamp>,
     stale_since: Option<Timestamp>,
+    failure: Option<Failure>,
+    /// When the oldest of them was last asked for.
+    checked_at: Option<Timestamp>,
+    /// When the oldest of them was fetched.
+    fetched_at: Option<Timestamp>,
     digests: Vec<u8>,
 }
 
@@ -164,7 +177,8 @@ impl<'a> RemoteSession<'a> {
 
     async fn store_pending(&self) -> Result<()> {
         let pending = std::mem::take(&mut lock(&self.seen).pending);
-        for (path, row) in pending {
+        for (path, row, body) in pending {
+            keep_document(self.registry, self.domain, body).await?;
             self.store(&path, &row).await?;
         }
         Ok(())
@@ -186,19 +200,22 @@ impl<'a> RemoteSession<'a> {
             fingerprint,
             fresh_until: seen.fresh_until.unwrap_or(now),
             stale_since: seen.stale_since,
-            checked_at: now,
+            failure: seen.failure,
+            checked_at: seen.checked_at.unwrap_or(now),
+            fetched_at: seen.fetched_at.unwrap_or(now),
             bytes,
         }
     }
 
-    fn note(&self, fresh_until: Timestamp, stale_since: Option<Timestamp>, body: Option<Digest>) {
-        let mut seen = lock(&self.seen);
-        seen.fresh_until = Some(seen.fresh_until.map_or(fresh_until, |old| old.min(fresh_until)));
-        seen.stale_since = match (seen.stale_since, stale_since) {
-            (Some(old), Some(new)) => Some(old.min(new)),
-            (old, new) => old.or(new),
-        };
-        seen.digests.extend_from_slice(body.map_or([0; 32], |digest| *digest.as_bytes()).as_slice());
+    /// Remembers a document that is confirmed, or fresh enough.
+    fn note(&self, row: &DocumentRow) {
+        lock(&self.seen).add(row, self.fresh_for(row), None, row.checked_at);
+    }
+
+    /// Remembers a document that could not be confirmed now.
+    fn note_stale(&self, row: &DocumentRow) {
+        let now = self.registry.now();
+        lock(&self.seen).add(row, later(now, STALE_RETRY), Some(row.checked_at), now);
     }
 
     fn fresh_for(&self, row: &DocumentRow) -> Timestamp {
@@ -209,8 +226,10 @@ impl<'a> RemoteSession<'a> {
         later(row.checked_at, life)
     }
 
-    async fn document(&self, path: &str, accept_header: &str) -> Result<Option<Bytes>> {
+    async fn document(&self, asked: &str, accept_header: &str) -> Result<Option<Bytes>> {
         let registry = self.registry;
+        // Documents of another address are another registry's, whatever the connection is called.
+        let path = &*format!("{} {asked}", self.target.place);
         let now = registry.now();
         let stored =
             registry.inner.store.read().await?.document(self.domain, &self.target.name, path).await?;
@@ -223,18 +242,13 @@ impl<'a> RemoteSession<'a> {
             // A row whose bytes are gone is as good as none.
             if let Some(body) = body {
                 if self.asking == Asking::Nobody {
-                    self.note(
-                        later(now, STALE_RETRY),
-                        Some(row.checked_at),
-                        row.body.map(|(digest, _)| digest),
-                    );
+                    self.note_stale(&row);
                     return Ok(body);
                 }
                 let forced = self.asking == Asking::Registry(Freshness::Now)
                     && later(row.checked_at, registry.inner.settings.revalidation_interval) <= now;
-                let fresh_until = self.fresh_for(&row);
-                if now < fresh_until && !forced {
-                    self.note(fresh_until, None, row.body.map(|(digest, _)| digest));
+                if now < self.fresh_for(&row) && !forced {
+                    self.note(&row);
                     return Ok(body);
                 }
                 kept = Some((row, body));
@@ -247,7 +261,7 @@ impl<'a> RemoteSession<'a> {
         if let Some((row, Some(_))) = &kept {
             condition(&mut headers, row);
         }
-        match self.ask(path, headers).await {
+        match self.ask(asked, headers).await {
             Ok(Asked::Unchanged) => {
                 let Some((mut row, body)) = kept else {
                     return Err(Error::bad_upstream(format!(
@@ -257,7 +271,7 @@ impl<'a> RemoteSession<'a> {
                 };
                 row.checked_at = now;
                 self.store(path, &row).await?;
-                self.note(self.fresh_for(&row), None, row.body.map(|(digest, _)| digest));
+                self.note(&row);
                 Ok(body)
             }
             Ok(Asked::Absent) => {
@@ -269,32 +283,30 @@ impl<'a> RemoteSession<'a> {
                     checked_at: now,
                 };
                 self.store(path, &row).await?;
-                self.note(self.fresh_for(&row), None, None);
+                self.note(&row);
                 Ok(None)
             }
             Ok(Asked::Body { body, etag, last_modified }) => {
-                let digest = keep_document(registry, self.domain, &body).await?;
-                let size = body.len() as u64;
+                let digest = Digest::of(&body);
                 let row = DocumentRow {
-                    body: Some((digest, size)),
+                    body: Some((digest, body.len() as u64)),
                     etag,
                     last_modified,
                     fetched_at: now,
                     checked_at: now,
                 };
-                self.note(self.fresh_for(&row), None, Some(digest));
-                lock(&self.seen).pending.push((path.to_owned(), row));
+                self.note(&row);
+                lock(&self.seen).pending.push((path.to_owned(), row, body.clone()));
                 Ok(Some(body))
             }
-            Err(failure) => match kept {
-                Some((row, Some(body))) => {
-                    registry.metrics().stale_served.inc();
-                    let digest = row.body.map(|(digest, _)| digest);
-                    self.note(later(now, STALE_RETRY), Some(row.checked_at), digest);
-                    Ok(Some(body))
-                }
-                Some((_, None)) | None => Err(failure.of(&self.target.name, "the index of this package")),
-            },
+            Err(failure) => {
+                let error = failure.of(&self.target.name, "the index of this package");
+                let Some((row, Some(body))) = kept else { return Err(error) };
+                registry.metrics().stale_served.inc();
+                self.note_stale(&row);
+                lock(&self.seen).failure = Some(Failure::of(error)?);
+                Ok(Some(body))
+            }
         }
     }
 
@@ -338,6 +350,26 @@ impl<'a> RemoteSession<'a> {
     }
 }
 
+impl Seen {
+    fn add(
+        &mut self,
+        row: &DocumentRow,
+        fresh_until: Timestamp,
+        stale_since: Option<Timestamp>,
+        checked_at: Timestamp,
+    ) {
+        let oldest = |old: Option<Timestamp>, new: Timestamp| Some(old.map_or(new, |old| old.min(new)));
+        self.fresh_until = oldest(self.fresh_until, fresh_until);
+        self.checked_at = oldest(self.checked_at, checked_at);
+        self.fetched_at = oldest(self.fetched_at, row.fetched_at);
+        if let Some(since) = stale_since {
+            self.stale_since = oldest(self.stale_since, since);
+        }
+        let digest = row.body.map_or([0; 32], |(digest, _)| *digest.as_bytes());
+        self.digests.extend_from_slice(&digest);
+    }
+}
+
 /// Whether an HTML page is none that lists files: a captive portal's or an error page with status 200.
 fn is_error_page(body: &[u8]) -> bool {
     !body.windows(3).any(|w| w.eq_ignore_ascii_case(b"<a "))
@@ -357,7 +389,12 @@ impl Remote for RemoteSession<'_> {
 
 async fn read_document(registry: &Registry, domain: &Id, digest: Digest) -> Result<Option<Bytes>> {
     let key = BlobKey::Document { domain: domain.clone(), digest };
-    let Some(blob) = registry.inner.store.blobs().open(&key).await? else { return Ok(None) };
+    let blob = match registry.inner.store.blobs().open(&key).await {
+        Ok(Some(blob)) => blob,
+        // The cache is not synced: a document that a crash damaged is asked for again.
+        Ok(None) | Err(BlobError::Corrupt { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let body = match blob.bytes() {
         Some(bytes) => bytes.clone(),
         None => {
@@ -369,20 +406,19 @@ async fn read_document(registry: &Registry, domain: &Id, digest: Digest) -> Resu
             Bytes::from(chunks.concat())
         }
     };
-    // The cache is not synced: a document that a crash damaged is asked for again.
     Ok((Digest::of(&body) == digest).then_some(body))
 }
 
-async fn keep_document(registry: &Registry, domain: &Id, body: &Bytes) -> Result<Digest> {
-    let digest = Digest::of(body);
+async fn keep_document(registry: &Registry, domain: &Id, body: Bytes) -> Result<()> {
+    let digest = Digest::of(&body);
     let key = BlobKey::Document { domain: domain.clone(), digest };
     let store = &registry.inner.store;
-    if store.blobs().open(&key).await?.is_some() {
-        return Ok(digest);
+    if read_document(registry, domain, digest).await?.is_some() {
+        return Ok(());
     }
-    let spooled = store.spool().take(body.clone()).await?;
+    let spooled = store.spool().take(body).await?;
     store.blobs().keep(&key, spooled, Durability::Later).await?;
-    Ok(digest)
+    Ok(())
 }
 
 fn condition(headers: &mut HeaderMap, row: &DocumentRow) {

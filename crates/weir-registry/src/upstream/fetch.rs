@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir_core::digest::{Digests, Expected};
 use weir_core::{
-    ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime, Result, Version,
-    VersionStatus,
+    AssetName, ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime, Result,
+    Version, VersionStatus,
 };
 use weir_store::blob::HEADER_BYTES;
 use weir_store::rows::{AssetRow, AssetState, ContentRow, Id, VersionRow};
@@ -26,6 +26,9 @@ use weir_store::{BlobKey, Durability, Spooled};
 /// How long a file that was begun for a HEAD waits for somebody who wants its bytes; then they go. A HEAD
 /// retains nothing, and whoever sends one mostly comes again.
 const UNASKED: Duration = Duration::from_secs(30);
+
+/// Files that are fetched at one time; further ones are asked to come again.
+pub(crate) const MOST_DOWNLOADS: usize = 256;
 
 /// A file of a public version, and the version it belongs to.
 #[derive(Clone)]
@@ -72,30 +75,46 @@ impl Registry {
         let connection = self.upstream_connection(&wanted.connection).await?;
         let key: FlightKey =
             (wanted.domain.row.id.clone(), wanted.connection.to_string(), wanted.coordinate());
+        // Whoever asked gets a row, and so does the repository whose connection leads there.
+        let wants: Vec<&Id> = asked.map_or_else(Vec::new, |asked| vec![&wanted.holder.row.id, asked]);
         loop {
             let (download, mine) = self.inner.upstream.flights.join(&key);
-            let reader = FlightReader::new(download.clone());
-            let registered = asked.is_none_or(|repository| download.register(repository));
+            let mut reader = FlightReader::new(download.clone());
+            let registered = wants.is_empty() || download.register(&wants);
             if mine {
-                let registry = self.clone();
-                // Spawned, so that a client that leaves early does not stop it.
-                tokio::spawn(async move { registry.download(wanted, connection, &download).await });
+                // Set once, by the one who starts it.
+                let _ = download.holder.set(wanted.holder.row.id.clone());
+                self.start(wanted, connection, download);
                 return Ok(reader);
             }
             if registered {
                 return Ok(reader);
             }
             // Its rows were just written without ours: wait for the end and retain it as a held version.
-            let mut reader = reader;
-            if reader.done().await.is_ok()
-                && let Some(repository) = asked.and_then(|id| wanted.domain.repository_by_id(id))
-            {
-                let key = wanted.version.key();
-                let row = self.held_row(&wanted.holder.row.id, &wanted.package, key).await?;
-                self.retain_held(&wanted.domain, repository, &wanted.package, &row).await?;
+            if reader.done().await.is_ok() {
+                let holder = download.holder.get().unwrap_or(&wanted.holder.row.id);
+                let row = self.held_row(holder, &wanted.package, wanted.version.key()).await?;
+                for repository in wants.iter().filter_map(|id| wanted.domain.repository_by_id(id)) {
+                    self.retain_held(&wanted.domain, repository, &wanted.package, &row).await?;
+                }
                 return Ok(reader);
             }
         }
+    }
+
+    /// Starts a download in a task of its own, so that a client that leaves early does not stop it.
+    fn start(&self, wanted: Wanted, connection: Arc<Connection>, download: Arc<Download>) {
+        let Ok(place) = self.inner.upstream.downloads.clone().try_acquire_owned() else {
+            lock(&download.interested).take();
+            let why = format!("{MOST_DOWNLOADS} files are being fetched already");
+            download.progress.send_replace(Progress::Failed(FetchError::unavailable(why)));
+            return;
+        };
+        let registry = self.clone();
+        tokio::spawn(async move {
+            registry.download(wanted, connection, &download).await;
+            drop(place);
+        });
     }
 
     async fn download(&self, wanted: Wanted, connection: Arc<Connection>, download: &Download) {
@@ -179,7 +198,29 @@ impl Registry {
         }
         let (size, digest) = (spooled.size, spooled.digests.sha256);
         self.keep_fetched(wanted, spooled, download).await.map_err(ours)?;
+        if self.inner.settings.retain_whole_version {
+            self.fetch_the_rest(wanted);
+        }
         Ok((size, digest))
+    }
+
+    /// `retain-whole-version`: the other files of the version are fetched too, in the background.
+    fn fetch_the_rest(&self, wanted: &Wanted) {
+        for asset in (0..wanted.assets.len()).filter(|asset| *asset != wanted.asset) {
+            let (registry, other) = (self.clone(), Wanted { asset, ..wanted.clone() });
+            tokio::spawn(async move {
+                let holder = other.holder.row.id.clone();
+                let held = registry.held_row(&holder, &other.package, other.version.key()).await;
+                let name = AssetName::parse(other.file().name.as_str());
+                let (Ok(row), Ok(name)) = (held, name) else { return };
+                let here = registry.held_asset(&row.content, &name).await;
+                if !here.is_ok_and(|asset| asset.is_some_and(|asset| asset.is_held()))
+                    && let Err(error) = registry.fly(other, Some(&holder)).await
+                {
+                    tracing::warn!(%error, "a file of a retained version could not be fetched");
+                }
+            });
+        }
     }
 
     /// Compares with what the index promised, or with the digest that was seen first.

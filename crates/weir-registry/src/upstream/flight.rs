@@ -56,6 +56,8 @@ pub(crate) struct Download {
     /// Opened while the file still has its spool name, so that the rename at the end is not noticed.
     file: std::sync::OnceLock<Arc<std::fs::File>>,
     pub(crate) progress: watch::Sender<Progress>,
+    /// The repository by whose connection it goes; its row is written first.
+    pub(crate) holder: std::sync::OnceLock<Id>,
     /// Repositories that get a row when it is done; `None` once they were written.
     pub(crate) interested: Mutex<Option<Vec<Id>>>,
     /// Told when the first of them comes.
@@ -68,6 +70,7 @@ impl Download {
             place: std::sync::OnceLock::new(),
             file: std::sync::OnceLock::new(),
             progress: watch::Sender::new(Progress::Asking),
+            holder: std::sync::OnceLock::new(),
             interested: Mutex::new(Some(Vec::new())),
             asked: Notify::new(),
         }
@@ -82,12 +85,14 @@ impl Download {
         Ok(())
     }
 
-    /// Registers a repository for a row; false when it is too late and the caller must write it itself.
-    pub(crate) fn register(&self, repository: &Id) -> bool {
+    /// Registers repositories for a row each; false when it is too late and the caller must write them.
+    pub(crate) fn register(&self, repositories: &[&Id]) -> bool {
         match &mut *lock(&self.interested) {
             Some(list) => {
-                if !list.contains(repository) {
-                    list.push(repository.clone());
+                for repository in repositories {
+                    if !list.contains(repository) {
+                        list.push((*repository).clone());
+                    }
                 }
                 self.asked.notify_one();
                 true
@@ -247,7 +252,7 @@ mod tests {
     async fn a_file_is_kept_for_whoever_registers_in_time_and_for_nobody_else() {
         let patience = Duration::from_millis(20);
         let before = Download::new();
-        assert!(before.register(&"main".into()));
+        assert!(before.register(&[&"main".into()]));
         assert!(before.wanted_within(Duration::ZERO).await, "who registered before");
 
         let during = Arc::new(Download::new());
@@ -256,11 +261,11 @@ mod tests {
             async move { during.wanted_within(Duration::from_secs(60)).await }
         });
         tokio::task::yield_now().await;
-        assert!(during.register(&"main".into()));
+        assert!(during.register(&[&"main".into()]));
         assert!(waiting.await.expect("it does not panic"), "who came while it waited");
 
         let never = Download::new();
         assert!(!never.wanted_within(patience).await);
-        assert!(!never.register(&"main".into()), "who comes too late");
+        assert!(!never.register(&[&"main".into()]), "who comes too late");
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::format::RemotePackage;
 use crate::topology::lock;
+use crate::turn::Turns;
 use crate::view::Failure;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use weir_core::{ConnectionName, Digest, PackageName, Timestamp};
 use weir_store::rows::Id;
 
@@ -20,6 +20,10 @@ pub(crate) struct KnownIndex {
     pub(crate) fresh_until: Timestamp,
     /// When it was last confirmed, if the registry could not confirm it now.
     pub(crate) stale_since: Option<Timestamp>,
+    /// Why it could not.
+    pub(crate) failure: Option<Failure>,
+    /// When it was fetched: the first sight of versions whose registry tells no time.
+    pub(crate) fetched_at: Timestamp,
     /// When it was last asked for.
     pub(super) checked_at: Timestamp,
     /// A rough size in memory.
@@ -32,17 +36,8 @@ pub(super) type Key = (Id, ConnectionName, PackageName);
 /// Parsed indexes in memory, at most so many bytes; the ones asked for longest ago go first.
 pub(crate) struct KnownIndexes {
     table: Mutex<Table>,
-    asking: Mutex<HashMap<Key, Weak<Turn>>>,
+    pub(super) asking: Turns<Key>,
     most_bytes: usize,
-}
-
-/// One asks while others wait; when it fails, those who waited get the same failure.
-#[derive(Default)]
-pub(super) struct Turn {
-    pub(super) mine: tokio::sync::Mutex<()>,
-    /// Of the attempt with this number.
-    pub(super) failure: Mutex<Option<(u64, Failure)>>,
-    pub(super) attempts: AtomicU64,
 }
 
 #[derive(Default)]
@@ -54,7 +49,7 @@ struct Table {
 
 impl KnownIndexes {
     pub(crate) fn new(most_bytes: usize) -> Self {
-        Self { table: Mutex::default(), asking: Mutex::default(), most_bytes }
+        Self { table: Mutex::default(), asking: Turns::default(), most_bytes }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<KnownIndex>> {
@@ -90,15 +85,17 @@ impl KnownIndexes {
         }
     }
 
-    /// The lock that lets one ask for a package while others wait for its answer.
-    pub(super) fn turn(&self, key: &Key) -> Arc<Turn> {
-        let mut asking = lock(&self.asking);
-        if let Some(turn) = asking.get(key).and_then(Weak::upgrade) {
-            return turn;
-        }
-        asking.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(Turn::default());
-        asking.insert(key.clone(), Arc::downgrade(&turn));
-        turn
+    /// Forgets everything of a connection, whose address changed.
+    pub(super) fn forget(&self, connection: &ConnectionName) {
+        let mut table = lock(&self.table);
+        let mut freed = 0;
+        table.entries.retain(|(_, name, _), (known, _)| {
+            let keep = name != connection;
+            if !keep {
+                freed += known.bytes;
+            }
+            keep
+        });
+        table.bytes -= freed;
     }
 }

@@ -3,9 +3,10 @@
 use super::{PackageView, Rendered};
 use crate::Registry;
 use crate::topology::lock;
+use crate::turn::Turns;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use weir_core::{Digest, PackageName, Timestamp};
 use weir_store::rows::Id;
 
@@ -28,7 +29,8 @@ impl Stamps {
     }
 }
 
-type IndexKey = (Id, PackageName, Arc<str>);
+/// Repository, package, and variant.
+pub(super) type IndexKey = (Id, PackageName, Arc<str>);
 type ViewKey = (Id, PackageName);
 
 /// A rendered index and what it was made of.
@@ -46,7 +48,8 @@ pub(crate) struct IndexEntry {
 pub(crate) struct IndexCache {
     indexes: Mutex<Lru<IndexKey, Arc<IndexEntry>>>,
     views: Mutex<Lru<ViewKey, Arc<PackageView>>>,
-    making: Mutex<HashMap<IndexKey, Weak<tokio::sync::Mutex<()>>>>,
+    /// One makes an index while others wait for it.
+    pub(crate) making: Turns<IndexKey>,
     large: tokio::sync::Semaphore,
 }
 
@@ -58,7 +61,7 @@ impl IndexCache {
         Self {
             indexes: Mutex::new(Lru::new(most_bytes)),
             views: Mutex::new(Lru::new(most_bytes / 2)),
-            making: Mutex::default(),
+            making: Turns::default(),
             large: tokio::sync::Semaphore::new(2),
         }
     }
@@ -92,20 +95,6 @@ impl IndexCache {
         let bytes: usize = view.remotes.values().map(|remote| remote.document.len()).sum();
         // The semaphore is never closed.
         if bytes > LARGE { self.large.acquire().await.ok() } else { None }
-    }
-
-    /// The lock that lets one render while others wait for its result.
-    pub(crate) fn turn(&self, key: &IndexKey) -> Arc<tokio::sync::Mutex<()>> {
-        let mut making = lock(&self.making);
-        if let Some(turn) = making.get(key).and_then(Weak::upgrade) {
-            return turn;
-        }
-        if making.len() > 256 {
-            making.retain(|_, turn| turn.strong_count() > 0);
-        }
-        let turn = Arc::new(tokio::sync::Mutex::new(()));
-        making.insert(key.clone(), Arc::downgrade(&turn));
-        turn
     }
 }
 

@@ -162,6 +162,9 @@ impl Offers {
                 return Ok(());
             }
         };
+        if let Some(failure) = &known.failure {
+            self.failure.get_or_insert_with(|| failure.clone());
+        }
         self.fingerprint.extend_from_slice(known.fingerprint.as_bytes());
         self.fresh_until = Some(self.fresh_until.map_or(known.fresh_until, |old| old.min(known.fresh_until)));
         self.stale_since = match (self.stale_since, known.stale_since) {
@@ -178,7 +181,7 @@ impl Offers {
             .map(|version| PublicVersion {
                 key: version.version.key().clone(),
                 text: version.version.as_str().into(),
-                time: publish_time(version.published, now),
+                time: publish_time(version.published, known.fetched_at),
                 flags: version.flags.clone(),
             })
             .collect();
@@ -188,11 +191,11 @@ impl Offers {
     }
 }
 
-/// The registry's own time, else the moment of first sight.
-pub(crate) fn publish_time(published: Option<Timestamp>, now: Timestamp) -> PublishTime {
+/// The registry's own time, else the moment its index was seen.
+pub(crate) fn publish_time(published: Option<Timestamp>, seen_at: Timestamp) -> PublishTime {
     match published {
         Some(at) => PublishTime { at, source: TimeSource::Registry },
-        None => PublishTime { at: now, source: TimeSource::FirstSeen },
+        None => PublishTime { at: seen_at, source: TimeSource::FirstSeen },
     }
 }
 

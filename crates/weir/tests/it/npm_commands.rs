@@ -484,6 +484,7 @@ async fn what_npm_has_and_weir_has_not_fails_with_a_reason() {
         &["team", "create", "acme:developers"],
         &["org", "ls", "acme"],
         &["token", "list"],
+        &["profile", "set", "fullname", "Ada"],
         &["owner", "add", "bob", "@acme/widget"],
         &["hook", "ls"],
     ];
@@ -496,6 +497,7 @@ async fn what_npm_has_and_weir_has_not_fails_with_a_reason() {
             let output = client.run(command).await;
             output.assert_fails().assert_says("not supported by Weir");
         }
+        client.run(&["profile", "get"]).await.assert_ok().assert_says("administrator");
     }
     let before = world.document("@acme/widget").await;
     let starred =
