@@ -112,7 +112,8 @@ impl Registry {
             }
             Source::Public { .. } => {
                 let wanted = self.wanted(scope, &view, decision, asset)?;
-                self.open_flight(scope, wanted, decision, want).await
+                let what = format!("{asset} of {}@{}", view.display_name, decision.text);
+                self.open_flight(scope, wanted, &what, decision, want).await
             }
         }
     }
@@ -238,7 +239,8 @@ impl Registry {
             asset: place,
         };
         let reader = self.fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id)).await?;
-        self.opened(reader, connection, &asset.name, row.publish_time.at, want).await
+        let asked = format!("{} of {}@{}", asset.name, view.display_name, row.text);
+        self.opened(reader, connection, &asked, row.publish_time.at, want).await
     }
 
     /// What a download of a public version's file needs to know.
@@ -281,21 +283,21 @@ impl Registry {
         &self,
         scope: &Scope,
         wanted: Wanted,
+        what: &str,
         decision: &Decision,
         want: Want,
     ) -> Result<OpenedAsset> {
         let connection = wanted.connection.clone();
-        let name = wanted.assets[wanted.asset].name.to_string();
         let asked = (want == Want::Bytes).then_some(&scope.repository.row.id);
         let reader = self.fly(wanted, asked).await?;
-        self.opened(reader, &connection, &name, decision.time.at, want).await
+        self.opened(reader, &connection, what, decision.time.at, want).await
     }
 
     async fn opened(
         &self,
         mut reader: FlightReader,
         connection: &weir_core::ConnectionName,
-        name: &str,
+        what: &str,
         at: Timestamp,
         want: Want,
     ) -> Result<OpenedAsset> {
@@ -303,7 +305,7 @@ impl Registry {
             Want::Head => reader.headers().await,
             Want::Bytes => reader.first_bytes().await,
         };
-        let size = ready.map_err(|failure: FetchError| failure.of(connection, name))?;
+        let size = ready.map_err(|failure: FetchError| failure.of(connection, what))?;
         Ok(OpenedAsset { size, etag: None, last_modified: Some(at), source: AssetSource::Flight(reader) })
     }
 

@@ -7,12 +7,16 @@ pub(crate) use credentials::Credentials;
 use crate::config::Variables;
 use anyhow::{Context as _, Result, anyhow, bail};
 use http::header::{HOST, HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 use weir_api::sigv4::{SignedRequest, Signer};
 use weir_core::{Clock as _, Digest, SystemClock};
+
+/// What a query keeps as it is; a space is `%20`, since AWS's APIs take `+` for itself.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where the server is and with what it is asked: flags that all remote commands have.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -122,7 +126,9 @@ impl Client {
         let mut url = self.endpoint.clone();
         url.set_path(&format!("{}{path}", self.endpoint.path().trim_end_matches('/')));
         if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
+            let encoded = |text| utf8_percent_encode(text, UNRESERVED);
+            let pairs = query.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+            url.set_query(Some(&pairs.collect::<Vec<_>>().join("&")));
         }
         let content = body.map(Value::to_string).unwrap_or_default();
         let content_type = body.map(|_| "application/json");

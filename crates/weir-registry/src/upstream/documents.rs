@@ -300,7 +300,7 @@ impl<'a> RemoteSession<'a> {
                 Ok(Some(body))
             }
             Err(failure) => {
-                let error = failure.of(&self.target.name, "the index of this package");
+                let error = failure.of(&self.target.name, &format!("the index document {asked}"));
                 let Some((row, Some(body))) = kept else { return Err(error) };
                 registry.metrics().stale_served.inc();
                 self.note_stale(&row);
