@@ -115,7 +115,9 @@ impl Telling<'_> {
         let (format, repository) = (self.place.package.format, &self.place.repository.row.name);
         Explanation {
             question: format!("{format} {name}{asked} in {repository}"),
-            answer: refusal.or_else(|| steps.last().cloned()).unwrap_or_default(),
+            answer: refusal
+                .or_else(|| steps.last().map(|said| self.in_an_outage(said, decision)))
+                .unwrap_or_default(),
             outcome: outcome.to_owned(),
             supplied_by: decision.map(|decision| self.place_of(decision.source)),
             rule,
@@ -123,6 +125,20 @@ impl Telling<'_> {
             publish: self.publish(key, decision),
             publish_time: decision.map(|decision| (decision.time.at, decision.time.source)),
             steps,
+        }
+    }
+
+    /// The conclusion, with what a public registry that does not answer leaves open.
+    fn in_an_outage(&self, said: &str, decision: Option<&Decision>) -> String {
+        match (&self.view.failure, self.view.stale_s) {
+            (Some(failure), _) if decision.is_none() => {
+                format!(
+                    "{said}; but a public registry does not answer, so clients get an error: {}",
+                    failure.message
+                )
+            }
+            (_, Some(age)) => format!("{said} (public registries as last known, {age} s ago)"),
+            _ => said.to_owned(),
         }
     }
 

@@ -234,12 +234,12 @@ fn check_controls(view: &PackageView) -> Result<()> {
     }
     let repository = &view.nodes[0].repository;
     Err(Error::denied(format!(
-        "the origin control publish=BLOCK of {} {} in repository '{repository}' ({}) refuses the publish; to allow \
-         it: aws codeartifact put-package-origin-configuration … --restrictions publish=ALLOW,upstream={}",
+        "the origin control publish=BLOCK of {} {} in repository '{repository}' ({}) refuses the publish; to publish \
+         it and hide the versions of public registries: aws codeartifact put-package-origin-configuration … \
+         --restrictions publish=ALLOW,upstream=BLOCK",
         view.package.format,
         view.display_name,
         record.controls.source(),
-        record.controls.effective().upstream.as_str(),
     )))
 }
 

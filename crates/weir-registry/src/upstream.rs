@@ -18,11 +18,11 @@ pub(crate) mod known;
 use crate::Registry;
 use crate::change::Outdated;
 use crate::settings::ConnectionSettings;
-use crate::topology::{lock_read, lock_write};
+use crate::topology::{DomainState, RepositoryState, lock_read, lock_write};
 use breaker::Breaker;
 use client::Clients;
 use futures_util::future::BoxFuture;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use url::Url;
@@ -181,6 +181,36 @@ impl Registry {
         serde_json::from_slice(&plain).map_err(Error::internal)
     }
 
+    /// Learns the addresses of all connections that a repository's path leads to, as far as that can be: a
+    /// client that asks for the endpoint is about to point the package manager of this machine here, and then
+    /// it could not be asked any more.
+    pub(crate) async fn learn_addresses(&self, domain: &DomainState, repository: &Arc<RepositoryState>) {
+        for (node, _) in domain.graph(repository) {
+            if let Some(connection) = &node.row.connection
+                && let Err(error) = self.upstream_connection(connection).await
+            {
+                tracing::debug!(%connection, %error, "no address is known yet");
+            }
+        }
+    }
+
+    /// As [`Registry::learn_addresses`] for all repositories: in the background, right after the start.
+    pub async fn learn_all_addresses(&self) -> Result<()> {
+        let mut session = self.inner.store.read().await?;
+        let mut connections = BTreeSet::new();
+        for domain in session.list_domains(None).await? {
+            let repositories = session.repositories(&domain.id).await?;
+            connections.extend(repositories.into_iter().filter_map(|repository| repository.connection));
+        }
+        drop(session);
+        for connection in connections {
+            if let Err(error) = self.upstream_connection(&connection).await {
+                tracing::info!(%connection, %error, "no address is known yet");
+            }
+        }
+        Ok(())
+    }
+
     /// Asks the package manager of this machine, and stores what it says.
     pub(crate) async fn discover_address(
         &self,
@@ -205,6 +235,12 @@ impl Registry {
         let mut url = parse_address(name, &said)
             .map_err(|why| Error::unavailable(format!("{source} says: {why}; {}", self.advice(name))))?;
         self.refuse_own_address(name, &url)?;
+        if is_repository_of_a_domain(&url) {
+            return Err(Error::unavailable(format!(
+                "{source} says {url}, which is a repository this machine is logged in to and no public registry; {}",
+                self.advice(name)
+            )));
+        }
         let mut settings = ConnectionSettings::default();
         hide_user_info(&mut url, &mut settings);
         self.store_connection(name, url.as_str(), &source, settings, audit).await
@@ -316,6 +352,25 @@ pub(crate) fn parse_address(name: &ConnectionName, text: &str) -> Result<Url, St
     Ok(url)
 }
 
+/// Whether an address is that of a repository in a domain (`/npm/d/acme-000000000000/main/`), of this
+/// server's kind or AWS's own: what a login writes.
+fn is_repository_of_a_domain(url: &Url) -> bool {
+    let segments: Vec<&str> = url.path().split('/').filter(|segment| !segment.is_empty()).collect();
+    let ends_in_account = |label: &str| {
+        label.rsplit_once('-').is_some_and(|(name, account)| {
+            !name.is_empty() && account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let by_path = segments.windows(2).any(|pair| pair[0] == "d" && ends_in_account(pair[1]));
+    let first_label = url.host_str().and_then(|host| host.split('.').next());
+    by_path || first_label.is_some_and(ends_in_account)
+}
+
+/// Refuses an address that could not be used for a connection: not http or https, no host, a query.
+pub fn check_address(name: &ConnectionName, address: &str) -> Result<()> {
+    parse_address(name, address).map(drop).map_err(|why| Error::invalid("url", why))
+}
+
 /// Moves user info out of the address into the settings that are never shown.
 pub(crate) fn hide_user_info(url: &mut Url, settings: &mut ConnectionSettings) {
     let decode = |text: &str| percent_decode(text);
@@ -337,4 +392,29 @@ fn percent_decode(text: &str) -> String {
         .next()
         .map(|(_, value)| value.into_owned())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_login_wrote_is_told_from_a_public_registry() {
+        let check = |text: &str| is_repository_of_a_domain(&Url::parse(text).expect("a URL"));
+        assert!(check("http://127.0.0.1:8090/npm/d/local-000000000000/main/"));
+        assert!(check("https://acme-111122223333.d.codeartifact.eu-west-1.example.test/npm/main/"));
+        assert!(!check("https://registry.example.test/"));
+        assert!(!check("https://mirror.example.test/npm/d/other/"));
+    }
+
+    #[test]
+    fn an_address_is_read_as_package_managers_write_it() {
+        let name = ConnectionName::parse("connection", "public:npmjs").expect("a name");
+        let check = |text: &str| parse_address(&name, text).map(|url| url.to_string());
+        assert_eq!(check("sparse+http://127.0.0.1:1/index").as_deref(), Ok("http://127.0.0.1:1/index/"));
+        for bad in ["ftp://x/", "notaurl", "http://x/?q", "http://x/#f"] {
+            assert!(check(bad).is_err(), "{bad}");
+            assert!(check_address(&name, bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -71,7 +71,12 @@ impl PackageView {
     /// Package-level documents, nearest first: those of records, and those of public indexes.
     pub fn package_metadata(&self) -> impl Iterator<Item = &str> {
         self.verdict.path.stops.iter().filter_map(|stop| match stop {
-            Stop::Held(node) => self.records.get(*node)?.as_ref()?.0.metadata.as_deref(),
+            Stop::Held(node) => {
+                let (record, versions) = self.records.get(*node)?.as_ref()?;
+                // What a publisher said goes with its last version.
+                let published = versions.iter().any(|version| version.origin.kind() == OriginKind::Internal);
+                record.metadata.as_deref().filter(|_| published)
+            }
             Stop::Connection(node) => {
                 let remote = self.remotes.get(node)?;
                 Some(remote.text(&remote.metadata))
@@ -287,9 +292,12 @@ impl Registry {
         let view = self.view(scope, &key.1, freshness).await?;
         let cached = self.inner.indexes.index(&key);
         let same = |entry: &IndexEntry| {
-            entry.stamps.content == view.stamps.content
-                && entry.fingerprint == view.fingerprint
-                && entry.changes_at.is_none_or(|at| now < at)
+            // Whoever asks for the present state is about to change it, and needs what this repository holds.
+            let stamps = match freshness {
+                Freshness::Now => entry.stamps == view.stamps,
+                Freshness::Usual | Freshness::Known => entry.stamps.content == view.stamps.content,
+            };
+            stamps && entry.fingerprint == view.fingerprint && entry.changes_at.is_none_or(|at| now < at)
         };
         let rendered = match cached {
             Some(entry) if same(&entry) => entry.rendered.clone(),

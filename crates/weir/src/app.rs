@@ -21,9 +21,9 @@ use weir_store::{Blobs, DatabaseUrl, Spool, Store, StoreLock};
 
 /// Runs `weir serve` until it is asked to stop.
 pub(crate) async fn serve(config: Config) -> Result<()> {
+    let listener = listen(&config.listen).await?;
     let lock = lock(&config, "weir serve")?;
     let certificates = Certificates::open(&config)?;
-    let listener = listen(&config.listen).await?;
     let local = listener.local_addr()?;
     let scheme = if certificates.is_some() { "https" } else { "http" };
     let own_authorities = own_authorities(&config, local);
@@ -53,6 +53,15 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
         let registry = registry.clone();
         // The sender is dropped in any case, so this ends with the server.
         async move { registry.run_background(async { drop(stopping.await) }).await }
+    });
+    tokio::spawn({
+        // Before a login points the package managers of this machine here: then they cannot be asked any more.
+        let registry = registry.clone();
+        async move {
+            if let Err(error) = registry.learn_all_addresses().await {
+                tracing::warn!(%error, "the addresses of public registries could not be looked up");
+            }
+        }
     });
     server.run(stop).await;
     drop(stopped);
@@ -127,6 +136,11 @@ async fn open(config: &Config, lock: StoreLock, own_authorities: &[String]) -> R
 
 async fn listen(address: &str) -> Result<TcpListener> {
     let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_none() {
+        let text = format!("'{address}' of listen is not HOST:PORT, such as 127.0.0.1:8090");
+        return Err(ConfigError(text).into());
+    }
     TcpListener::bind(&address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with --listen"))

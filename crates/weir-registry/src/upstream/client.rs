@@ -383,7 +383,7 @@ impl Connection {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(later(10)),
             _ if status.is_server_error() => Err(later(5)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::Bad(format!(
-                "it answered {status}; if it wants credentials: weir connections set {} --token …",
+                "it answered {status}; if it wants credentials: weir connections set {} URL --token-file FILE",
                 self.name
             ))),
             _ => Err(FetchError::Bad(format!("it answered {status}"))),

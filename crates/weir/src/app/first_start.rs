@@ -60,6 +60,8 @@ async fn begin(config: &Config, registry: &Registry, address: &str) -> Result<()
         Made { account: config.account.as_str().to_owned(), connections: Vec::new(), upstreams: Vec::new() };
     setup.add_stores(&mut made).await?;
     save(registry.store(), &made).await?;
+    // Absolute, since whoever types the lines below may do so in another folder.
+    let credentials = std::path::absolute(&credentials).unwrap_or(credentials);
     eprint!("{}", next_steps(address, &credentials.display().to_string()));
     Ok(())
 }
@@ -175,7 +177,7 @@ impl<'a> Setup<'a> {
 fn next_steps(address: &str, credentials: &str) -> String {
     let here = "--domain local --repository main";
     format!(
-        "\nWeir is set up: domain 'local', repository 'main', administrator key in {credentials}\n\n\
+        "\nWeir is set up in a new data folder: domain 'local', repository 'main', administrator key in {credentials}\n\n\
          With the AWS CLI:\n  \
          export AWS_ENDPOINT_URL_CODEARTIFACT={address} AWS_SHARED_CREDENTIALS_FILE={credentials}\n  \
          aws codeartifact login --tool npm {here}\n\n\

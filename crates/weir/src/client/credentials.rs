@@ -57,6 +57,14 @@ impl Credentials {
             return Ok(found);
         }
         let places = shared.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+        let chosen = get("AWS_SHARED_CREDENTIALS_FILE").is_some();
+        if named.is_none() && chosen {
+            // A file that was named is meant: another key behind its back could be the administrator's.
+            bail!(
+                "{places} has no profile 'default'{}; name one with --profile or AWS_PROFILE",
+                shared.as_deref().map(profiles_of).unwrap_or_default()
+            );
+        }
         if let Some(name) = named {
             bail!("the profile '{name}' has no key in {places}; name another with --profile or AWS_PROFILE");
         }
@@ -100,6 +108,14 @@ impl Credentials {
         let region = region.clone().or_else(|| value("region"));
         Ok(Some(Self::new(id, secret, value("aws_session_token"), region, source)))
     }
+}
+
+/// `, only a, b`: the profiles of a shared-credentials file.
+fn profiles_of(path: &Path) -> String {
+    let text = fs_err::read_to_string(path).unwrap_or_default();
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']')).collect();
+    if names.is_empty() { String::new() } else { format!(", only {}", names.join(", ")) }
 }
 
 fn value_of(text: &str, profile: &str, key: &str) -> Option<String> {

@@ -56,6 +56,8 @@ impl Connections {
             let (name, url) = item.split_once('=').ok_or_else(|| refused("is not of the form NAME=URL"))?;
             let name = ConnectionName::parse("name", name)
                 .map_err(|error| refused(&format!("is refused: {error}")))?;
+            weir_registry::upstream::check_address(&name, url)
+                .map_err(|error| refused(&format!("is refused: {error}")))?;
             self.set_url(name.as_str(), url, source);
         }
         Ok(())

@@ -114,8 +114,6 @@ async fn the_package_manager_of_the_machine_is_asked_once_and_again_when_told() 
     answers(&first.url());
     let path = format!("{}:/usr/bin:/bin", folder.path().display());
     let server = builder().env("PATH", &path).start().await;
-    assert_eq!(asked(), 0, "start does not wait for it");
-    assert!(connection(&server).await["url"].is_null());
     let token = server.token("local").await;
     let ask = || server.get("/npm/d/local-000000000000/main/left-pad", &token);
     let together = tokio::join!(ask(), ask(), ask());
@@ -138,6 +136,35 @@ async fn the_package_manager_of_the_machine_is_asked_once_and_again_when_told() 
     let own = server.cli(&["connections", "rediscover", NPMJS]).await;
     own.assert_fails().assert_says("is this server itself");
     assert_eq!(connection(&server).await["url"], second.url(), "the one before stays");
+}
+
+#[tokio::test]
+async fn an_address_is_learned_before_a_login_points_the_package_manager_here() {
+    let upstream = Upstream::start().await;
+    upstream.publish(&NpmPackage::new("left-pad", "1.0.0"));
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let npm = folder.path().join("npm");
+    let answers = |text: &str| {
+        fs_err::write(&npm, format!("#!/bin/sh\nsleep 1\necho '{text}'\n")).expect("it can be written");
+        fs_err::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    };
+    answers(&upstream.url());
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let server = builder().env("PATH", &path).start().await;
+    // What every login asks first; then it changes what npm is set up with.
+    let endpoint = server.endpoint("local", "main", "npm").await;
+    answers(&endpoint);
+    assert_eq!(index(&server, "left-pad").await.json()["dist-tags"]["latest"], "1.0.0");
+
+    // A machine that is logged in to another server of this kind knows no public registry.
+    let other = builder().env("PATH", &path).start().await;
+    let token = other.token("local").await;
+    let refused = other.get("/npm/d/local-000000000000/main/left-pad", &token).await;
+    let text = refused.assert_status(503).text();
+    assert!(
+        text.contains("logged in to") && text.contains("weir connections set public:npmjs URL"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
