@@ -194,7 +194,8 @@ impl Registry {
         }
     }
 
-    /// As [`Registry::learn_addresses`] for all repositories: in the background, right after the start.
+    /// Learns the addresses of all connections that repositories have: in the background, right after the
+    /// start.
     pub async fn learn_all_addresses(&self) -> Result<()> {
         let mut session = self.inner.store.read().await?;
         let mut connections = BTreeSet::new();
