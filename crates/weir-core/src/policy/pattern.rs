@@ -8,7 +8,7 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     matches_by(pattern, text, |want, have| want == have)
 }
 
-/// As [`matches`], but `a` is also `A`.
+/// As [`matches()`], but `a` is also `A`.
 pub(super) fn matches_ignoring_case(pattern: &str, text: &str) -> bool {
     matches_by(pattern, text, |want, have| want.eq_ignore_ascii_case(&have))
 }
