@@ -140,7 +140,8 @@ async fn repository(client: &Client, arguments: &Doctor, report: &mut Vec<Findin
     report.push(match client.call("GET", "/v1/repository", &query, None).await {
         Ok(answer) => {
             let upstreams = answer["repository"]["upstreams"].as_array().map_or(0, Vec::len);
-            good("repository", format!("{} is there, with {upstreams} upstreams", place.repository))
+            let plural = if upstreams == 1 { "" } else { "s" };
+            good("repository", format!("{} is there, with {upstreams} upstream{plural}", place.repository))
         }
         Err(error) => bad(
             "repository",
