@@ -153,7 +153,10 @@ impl Registry {
         };
         let added = self
             .change(outdated, move |session| {
-                Box::pin(async move { context.retain(session, &repository, &original, 1).await })
+                Box::pin(async move {
+                    let assets = session.assets_of(std::slice::from_ref(&original.content)).await?.len();
+                    context.retain(session, &repository, &original, assets).await
+                })
             })
             .await?;
         if added {

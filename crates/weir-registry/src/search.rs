@@ -33,8 +33,8 @@ impl Registry {
         Ok(SearchResult { packages: names.iter().map(named).collect::<Result<_>>()?, total })
     }
 
-    /// Of which of these names an index is held from the registry that [`Registry::post_upstream`] asks (for `npm audit`: only such names
-    /// may be told to a public registry).
+    /// Of which of these names an index is held from the registry that [`Registry::post_upstream`] asks: only
+    /// such names may be told to it.
     pub async fn known_publicly(&self, scope: &Scope, packages: &[PackageName]) -> Result<Vec<bool>> {
         self.authorize_scope(scope, Action::ReadFromRepository)?;
         let Some(connection) = self.asked_connection(scope) else { return Ok(vec![false; packages.len()]) };

@@ -26,7 +26,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use url::Url;
-use weir_core::{ConnectionName, Digest, Error, Result, Timestamp};
+use weir_core::{ConnectionName, Digest, Error, FormatName, Result, Timestamp};
 use weir_store::rows::{AuditRow, ConnectionRow};
 
 /// How long an address that could not be found is not looked for again.
@@ -181,12 +181,17 @@ impl Registry {
         serde_json::from_slice(&plain).map_err(Error::internal)
     }
 
-    /// Learns the addresses of all connections that a repository's path leads to, as far as that can be: a
-    /// client that asks for the endpoint is about to point the package manager of this machine here, and then
-    /// it could not be asked any more.
-    pub(crate) async fn learn_addresses(&self, domain: &DomainState, repository: &Arc<RepositoryState>) {
+    /// Learns the addresses of the connections of a format that a repository's path leads to, as far as that
+    /// can be: a client that asks for the endpoint is about to point the package manager of this machine here,
+    /// and then it could not be asked any more.
+    pub(crate) async fn learn_addresses(
+        &self,
+        domain: &DomainState,
+        repository: &Arc<RepositoryState>,
+        format: FormatName,
+    ) {
         for (node, _) in domain.graph(repository) {
-            if let Some(connection) = &node.row.connection
+            if let Some(connection) = self.connection_for(&node, format)
                 && let Err(error) = self.upstream_connection(connection).await
             {
                 tracing::debug!(%connection, %error, "no address is known yet");

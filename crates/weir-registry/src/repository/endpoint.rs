@@ -22,7 +22,9 @@ impl Registry {
         let (domain, found) = self.find_repository(caller, repository, action, None).await?;
         self.authorize_repository(caller, action, &domain, &found)?;
         check_format(format)?;
-        self.learn_addresses(&domain, &found).await;
+        if let Some(built_in) = self.format(format) {
+            self.learn_addresses(&domain, &found, built_in.name()).await;
+        }
         let settings = &self.inner.settings;
         let template = match &settings.endpoint_template_dualstack {
             Some(template) if dualstack => template,

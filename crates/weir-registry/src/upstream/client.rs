@@ -253,7 +253,12 @@ impl Connection {
         body: Option<Bytes>,
     ) -> Result<Answer, FetchError> {
         let url = self.resolve(path)?;
-        let admitted = self.breaker.admit(registry.now());
+        // A host that an index points to says nothing of the registry when it fails.
+        let own = origin(&url) == self.clients.own;
+        let breaker = if own { self.breaker.clone() } else { Arc::default() };
+        // Without the query, which may be signed.
+        let (host, path) = (url.host_str().unwrap_or_default().to_owned(), url.path().to_owned());
+        let admitted = breaker.admit(registry.now());
         let mut permit = admitted.map_err(|(retry_after, why)| FetchError::Unavailable {
             retry_after,
             why: format!("it failed repeatedly and is not asked again yet ({why})"),
@@ -266,7 +271,7 @@ impl Connection {
             Err(FetchError::Unavailable { why, .. }) => {
                 registry.metrics().upstream_failures.inc();
                 permit.failed(registry.now(), why);
-                tracing::warn!(connection = %self.name, path, why, "public registry does not answer");
+                tracing::warn!(connection = %self.name, host, path, why, "public registry does not answer");
             }
         }
         let response = result?;
