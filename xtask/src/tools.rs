@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Every tool and its version. The newest of each line that runs on node 20; the AWS tools are of the
-/// release whose service model the API was written from.
+/// Every tool and its version. The newest of each line that runs on node 20 and Python 3.11; the AWS tools
+/// are of the release whose service model the API was written from.
 const TOOLS: &[Tool] = &[
     Tool { name: "npm10", source: Source::Npm { package: "npm", version: "10.9.9" }, program: "npm" },
     Tool { name: "npm11", source: Source::Npm { package: "npm", version: "11.21.2" }, program: "npm" },
@@ -25,6 +25,14 @@ const TOOLS: &[Tool] = &[
         program: "aws",
     },
     Tool { name: "python", source: Source::With("aws"), program: "python" },
+    Tool { name: "pip", source: Source::Pip(&["pip==26.3"]), program: "pip" },
+    Tool { name: "uv", source: Source::Pip(&["uv==0.13.9"]), program: "uv" },
+    Tool { name: "poetry", source: Source::Pip(&["poetry==2.5.1"]), program: "poetry" },
+    // With what it was released with: it does not run with the newest of what it needs.
+    Tool { name: "pdm", source: Source::Pip(&["pdm[locked]==2.26.9"]), program: "pdm" },
+    Tool { name: "twine", source: Source::Pip(&["twine==7.0.0"]), program: "twine" },
+    Tool { name: "hatch", source: Source::Pip(&["hatch==1.18.2"]), program: "hatch" },
+    Tool { name: "flit", source: Source::Pip(&["flit==4.2.0"]), program: "flit" },
 ];
 
 struct Tool {
@@ -147,9 +155,13 @@ fn install_with_npm(folder: &Path, package: &str) -> Result<()> {
 }
 
 fn install_with_pip(folder: &Path, packages: &[&str]) -> Result<()> {
-    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-    let mut pip = Command::new(folder.join("bin/python"));
-    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))
+    // The machine's pip fills an environment that has none: most of the time would go into giving it one.
+    run(Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(folder))?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "--python"]).arg(folder.join("bin/python"));
+    // Python compiles what is used when it is used, which is a part of it.
+    pip.args(["install", "--quiet", "--no-compile", "--disable-pip-version-check"]);
+    run(pip.args(packages))
 }
 
 /// Runs a command quietly; the error holds what it said was wrong.

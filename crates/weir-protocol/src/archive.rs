@@ -1,15 +1,17 @@
 //! Reading a `.tgz` that a stranger made, once, in order, without writing anything: one gzip member
 //! holding a tar of plain files and folders. Whatever two readers could understand differently is
-//! refused rather than guessed. Blocking; call it where blocking is allowed.
+//! refused rather than guessed. Blocking; call it where blocking is allowed. Zips are in `archive/zip.rs`.
 //!
 //! Formats: RFC 1952; POSIX.1-2001 pax; the GNU tar manual, "Basic Tar Format".
 
 mod header;
+pub mod zip;
 
 use self::header::{BLOCK, Extensions, Header, Kind};
 use flate2::bufread::GzDecoder;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use weir_core::Digest;
 use weir_core::error::{Error, Result};
 use weir_core::name::shown;
@@ -19,11 +21,11 @@ use weir_core::name::shown;
 pub struct ArchiveLimits {
     /// Files and folders.
     pub entries: u64,
-    /// Bytes of the whole tar, headers included.
+    /// Bytes of the whole tar, headers included; of a zip those of its files.
     pub unpacked_bytes: u64,
     /// Bytes of one path.
     pub path_bytes: usize,
-    /// Bytes of one pax or long-name header.
+    /// Bytes of one pax or long-name header; a zip has none.
     pub header_bytes: u64,
 }
 
@@ -63,7 +65,7 @@ impl Entry {
 pub struct Summary {
     /// Files and folders.
     pub entries: u64,
-    /// Bytes of the whole tar, headers included.
+    /// Bytes of the whole tar, headers included; of a zip those of its files.
     pub unpacked_bytes: u64,
 }
 
@@ -74,6 +76,19 @@ pub fn read_tgz(
     source: impl Read,
     limits: &ArchiveLimits,
     visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Result<()>,
+) -> Result<Summary> {
+    read_tgz_until(source, limits, &mut |entry, content| visit(entry, content).map(ControlFlow::Continue))
+}
+
+/// Whether to go on after a file, or that it was refused.
+pub type Visited = Result<ControlFlow<()>>;
+
+/// [`read_tgz`] until `visit` answers `Break`: the rest of that file and all behind it is neither read
+/// nor checked. The summary is of what came before. For archives whose digest vouches for them.
+pub fn read_tgz_until(
+    source: impl Read,
+    limits: &ArchiveLimits,
+    visit: &mut dyn FnMut(&Entry, &mut dyn Read) -> Visited,
 ) -> Result<Summary> {
     let mut tar = Unpacked {
         gzip: GzDecoder::new(BufReader::with_capacity(64 << 10, source)),
@@ -118,7 +133,10 @@ pub fn read_tgz(
             if let Some(failure) = tar.failure.take() {
                 return Err(failure);
             }
-            visited?;
+            if visited?.is_break() {
+                summary.unpacked_bytes = tar.read;
+                return Ok(summary);
+            }
             tar.skip(left)?;
             tar.skip_padding(entry.size)?;
         }
@@ -150,10 +168,11 @@ fn entry(header: &Header, extensions: Extensions, limits: &ArchiveLimits) -> Res
     if header.kind == Kind::Folder && header.size != 0 {
         return Err(refused(path, "is a folder with content"));
     }
-    Ok(Entry { path: normal_path(path, header.kind, limits)?, size: header.size, mode: header.mode })
+    let path = normal_path(path, header.kind == Kind::Folder, limits)?;
+    Ok(Entry { path, size: header.size, mode: header.mode })
 }
 
-fn normal_path(raw: &[u8], kind: Kind, limits: &ArchiveLimits) -> Result<String> {
+fn normal_path(raw: &[u8], is_folder: bool, limits: &ArchiveLimits) -> Result<String> {
     if raw.len() > limits.path_bytes {
         return Err(refused(raw, format!("has a path longer than {} bytes", limits.path_bytes)));
     }
@@ -170,11 +189,11 @@ fn normal_path(raw: &[u8], kind: Kind, limits: &ArchiveLimits) -> Result<String>
     if path.split('/').any(|component| component == "..") {
         return Err(refused(raw, "has a '..' in its path"));
     }
-    if kind == Kind::File && (path.ends_with('/') || path.ends_with("/.")) {
+    if !is_folder && (path.ends_with('/') || path.ends_with("/.")) {
         return Err(refused(raw, "is a file with the name of a folder"));
     }
     let components: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    if components.is_empty() && kind == Kind::File {
+    if components.is_empty() && !is_folder {
         return Err(refused(raw, "has an empty path"));
     }
     Ok(components.join("/"))

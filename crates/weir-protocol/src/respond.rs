@@ -267,6 +267,28 @@ pub fn index_response(index: &Representation, method: &Method, headers: &HeaderM
     response
 }
 
+/// What the status line of an HTTP/1 answer says in place of the standard phrase (RFC 9112, 4), as an extension
+/// of the response: some clients print nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// Of any text: on one line, in ASCII, at most 300 characters.
+    pub fn of(text: &str) -> Self {
+        let plain = |c: char| match c {
+            c if c.is_ascii_graphic() => c,
+            c if c.is_whitespace() || c.is_control() => ' ',
+            _ => '?',
+        };
+        Self(text.chars().take(300).map(plain).collect())
+    }
+
+    /// The phrase.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A status without a body.
 pub fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::Empty);

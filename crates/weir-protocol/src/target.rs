@@ -121,7 +121,8 @@ fn decode_form(raw: &str) -> Result<String> {
     Ok(decode("query", raw)?.into_owned())
 }
 
-fn decode<'a>(field: &str, raw: &'a str) -> Result<Cow<'a, str>> {
+/// Undoes percent-encoding. Errors: `Invalid` for a lone `%`, for what is not UTF-8 and for control characters.
+pub(crate) fn decode<'a>(field: &str, raw: &'a str) -> Result<Cow<'a, str>> {
     let decoded = if raw.contains('%') { Cow::Owned(unescape(field, raw)?) } else { Cow::Borrowed(raw) };
     if decoded.chars().any(char::is_control) {
         return Err(Error::invalid(

@@ -54,9 +54,10 @@ impl Registry {
         format: FormatName,
         token: Option<&str>,
     ) -> Result<Scope> {
+        let tool = self.format(format.as_str()).map_or(format.as_str(), |format| format.login_name());
         let how = || {
             format!(
-                "run 'weir login {format} --domain {} --repository {}' or 'aws codeartifact login' to get a new one",
+                "run 'weir login {tool} --domain {} --repository {}' or 'aws codeartifact login' to get a new one",
                 weir_core::name::shown(domain),
                 weir_core::name::shown(repository)
             )

@@ -9,13 +9,18 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
-use weir_core::digest::Expected;
+use weir_core::digest::{Digests, Expected};
 use weir_core::{AssetName, Flags, FormatName, PackageName, Result, Timestamp, Version};
 
 /// One package format, as the spine needs to know it.
 pub trait Format: Send + Sync + 'static {
     /// The name in URLs and in the control API.
     fn name(&self) -> FormatName;
+
+    /// What `weir login` calls the package manager that is usual for it.
+    fn login_name(&self) -> &'static str {
+        self.name().as_str()
+    }
 
     /// Whether packages have a namespace.
     fn namespace_rule(&self) -> NamespaceRule;
@@ -53,10 +58,34 @@ pub trait Format: Send + Sync + 'static {
         1
     }
 
-    /// Reads a hosted or proxied file once (called off the async threads) for what its document does not
-    /// tell. Of a proxied file a failure is logged and nothing is refused.
-    fn inspect(&self, _asset: &AssetName, _file: &mut dyn std::io::Read) -> Result<Inspection> {
-        Ok(Inspection::default())
+    /// Reads a file that came from a public registry, once (called off the async threads), for what the
+    /// version's document does not tell; `None` where there is nothing to be read. A failure is logged and
+    /// nothing is refused for it.
+    fn inspect(&self, _file: FetchedFile<'_>) -> Result<Option<Inspection>> {
+        Ok(None)
+    }
+
+    /// Whether `inspect` reads files of this name at all.
+    fn inspects(&self, _asset: &AssetName) -> bool {
+        false
+    }
+
+    /// The document of a version that held one document and is given another: by files that are added to it.
+    /// Conflict when both cannot be.
+    fn merge_metadata(&self, _package: &PackageName, _held: &str, new: &str) -> Result<String> {
+        Ok(new.to_owned())
+    }
+
+    /// Whether a public version may get files after its publication; then those of a retained one follow its
+    /// registry's index (`codeartifact.md` 9.2).
+    fn follows_new_files(&self) -> bool {
+        false
+    }
+
+    /// A small document that the public registry keeps beside a file of a version, such as the `.metadata` of
+    /// a wheel: where it lies and what the version's document promises of it.
+    fn companion(&self, _metadata: &str, _companion: &AssetName) -> Option<RemoteAsset> {
+        None
     }
 
     /// Which version DescribePackage names as the default one.
@@ -147,9 +176,11 @@ pub struct KnownConnection {
     pub name: &'static str,
     /// The repository that first start makes for it: `npm-store`.
     pub store_repository: &'static str,
-    /// The command that prints the address on its first line, such as `npm config get registry`;
-    /// empty where there is none.
+    /// The command that prints the address on its first line, such as `npm config get registry`, and on further
+    /// ones the origins that the package manager knows its files to come from; empty where there is none.
     pub discovery: &'static [&'static str],
+    /// What is asked by that command, for people: `npm config get registry`.
+    pub told_by: &'static str,
 }
 
 /// What the control API and explain tell of a version.
@@ -194,24 +225,63 @@ pub struct Dependency {
     pub requirement: Option<String>,
 }
 
-/// What reading a file told beyond its document.
+/// A reader that can go back: a file of a version is read where its parts are.
+pub trait ReadSeek: std::io::Read + std::io::Seek {}
+
+impl<T: std::io::Read + std::io::Seek> ReadSeek for T {}
+
+/// A file of a public version, verified and not yet kept.
+pub struct FetchedFile<'a> {
+    /// The package.
+    pub package: &'a PackageName,
+    /// The version.
+    pub version: &'a Version,
+    /// The version's document.
+    pub metadata: &'a str,
+    /// The file's name.
+    pub asset: &'a AssetName,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Their digests.
+    pub digests: &'a Digests,
+    /// Its bytes.
+    pub file: &'a mut dyn ReadSeek,
+}
+
+/// What reading a file told beyond its version's document.
 #[derive(Debug, Clone, Default)]
 pub struct Inspection {
+    /// The version's document with what the file told.
+    pub metadata: String,
     /// The readme found in it.
     pub readme: Option<String>,
+    /// What was made out of it, to be served beside it.
+    pub derived: Vec<(AssetName, Bytes)>,
+    /// Whether indexes show anything else for it.
+    pub changes_index: bool,
 }
 
 /// A public registry seen through the spine: cached, coalesced, limited, and fakeable in tests.
 pub trait Remote: Send + Sync {
     /// An index document by a path below the registry's root (or a checked absolute URL on an allowed
     /// host); `None` when the registry says that there is none.
-    fn get<'a>(&'a self, path: &'a str, accept: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
+    fn get<'a>(&'a self, path: &'a str, accept: &'a str) -> BoxFuture<'a, Result<Option<Document>>>;
+}
+
+/// An index document of a public registry.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Its bytes.
+    pub body: Bytes,
+    /// Where it came from in the end, after redirects: what its relative links stand on.
+    pub url: String,
 }
 
 /// All a public registry tells about a package: the document, and versions as ranges into it.
 #[derive(Debug, Clone, Default)]
 pub struct RemotePackage {
-    /// The document, unchanged.
+    /// What the ranges point into: the registry's document unchanged, or, where the facts of one version do not
+    /// stand together in it, the format's own arrangement of it.
     pub document: Bytes,
     /// Where in the document the package-level facts stand; the format's own business (npm: the whole).
     pub metadata: Range<usize>,

@@ -1,7 +1,8 @@
 //! What Weir does: the spine. One [`Registry`] holds every use case; no HTTP server, no SQL text and
 //! no format by name.
 //!
-//! - reading: [`view`] gives the versions of a package across a chain, [`open`] the bytes of a file;
+//! - reading: [`view`] gives the versions of a package across a chain, [`open`] the bytes of a file,
+//!   `companion` what goes with one;
 //! - writing: [`publish`] takes a publication, [`lifecycle`] changes what is held;
 //! - control: [`domain`], [`repository`], [`package`], [`resource_tag`], [`identity`], [`token`];
 //! - public registries: [`upstream`] and its parts.
@@ -11,6 +12,7 @@
 pub mod access;
 mod audit;
 mod change;
+mod companion;
 pub mod connection;
 pub mod domain;
 mod event;
@@ -135,6 +137,12 @@ impl Registry {
         self.inner.formats.iter().copied().find(|format| format.name().as_str() == name)
     }
 
+    /// The format of a package, which was looked up when its name was parsed.
+    pub(crate) fn format_named(&self, name: weir_core::FormatName) -> weir_core::Result<&'static dyn Format> {
+        let missing = || weir_core::Error::internal(format!("no format {name}"));
+        self.format(name.as_str()).ok_or_else(missing)
+    }
+
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
@@ -145,7 +153,8 @@ impl Registry {
         &self.inner.metrics
     }
 
-    pub(crate) fn now(&self) -> weir_core::Timestamp {
+    /// The time.
+    pub fn now(&self) -> weir_core::Timestamp {
         self.inner.clock.now()
     }
 

@@ -193,12 +193,12 @@ async fn erase(session: &mut Session, content: &Id, id: Id, now: Timestamp) -> R
     for asset in session.assets_of(std::slice::from_ref(content)).await? {
         let state = match asset.state {
             AssetState::Held { size, digests } => {
-                erased += 1;
+                erased += usize::from(!asset.derived);
                 AssetState::Evicted { size, digests }
             }
             other @ (AssetState::Promised { .. } | AssetState::Evicted { .. }) => other,
         };
-        assets.push(AssetRow { content: id.clone(), name: asset.name, state });
+        assets.push(AssetRow { content: id.clone(), name: asset.name, state, derived: asset.derived });
     }
     let new = ContentRow { id: id.clone(), created_at: now, ..old };
     session.insert_content(&new, &assets).await?;

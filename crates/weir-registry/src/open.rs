@@ -8,13 +8,14 @@ use crate::upstream::fetch::Wanted;
 use crate::upstream::flight::FlightReader;
 use crate::view::{Freshness, PackageView};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 use weir_core::error::Resource;
 use weir_core::verdict::{Decision, Outcome, Source};
-use weir_core::{Action, AssetName, Error, Origin, PackageName, Result, Timestamp, Version};
+use weir_core::{AssetName, Error, Origin, PackageName, Result, Timestamp, Version};
 use weir_store::rows::{AssetRow, AssetState, Id, VersionRow};
 use weir_store::{Blob, BlobKey};
 
@@ -40,6 +41,7 @@ pub struct OpenedAsset {
 
 pub(crate) enum AssetSource {
     Stored(Blob),
+    Memory(Bytes),
     Flight(FlightReader),
 }
 
@@ -54,12 +56,36 @@ impl OpenedAsset {
         }
     }
 
+    /// A small document in memory.
+    pub(crate) fn in_memory(bytes: Bytes, etag: String, last_modified: Timestamp) -> Self {
+        Self {
+            size: Some(bytes.len() as u64),
+            etag: Some(etag),
+            last_modified: Some(last_modified),
+            source: AssetSource::Memory(bytes),
+        }
+    }
+
     /// The whole file, when it is small and in memory already.
     pub fn bytes(&self) -> Option<&Bytes> {
         match &self.source {
             AssetSource::Stored(blob) => blob.bytes(),
+            AssetSource::Memory(bytes) => Some(bytes),
             AssetSource::Flight(_) => None,
         }
+    }
+
+    /// All of its bytes. Errors: TooLarge above `limit`; Internal when it cannot be read.
+    pub async fn collect(self, limit: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut chunks = self.stream(None);
+        while let Some(chunk) = chunks.next().await {
+            bytes.extend_from_slice(&chunk.map_err(Error::internal)?);
+            if bytes.len() as u64 > limit {
+                return Err(Error::too_large(format!("a document may have {limit} bytes here")));
+            }
+        }
+        Ok(bytes)
     }
 
     /// The bytes of a range (the whole when `None`). A failure in the middle, such as a wrong digest, ends
@@ -69,6 +95,12 @@ impl OpenedAsset {
             AssetSource::Stored(blob) => {
                 let size = blob.size();
                 blob.read(range.unwrap_or(0..size))
+            }
+            AssetSource::Memory(bytes) => {
+                let size = bytes.len();
+                let end = |at: u64| usize::try_from(at).unwrap_or(size).min(size);
+                let range = range.map_or(0..size, |range| end(range.start)..end(range.end));
+                futures_util::stream::iter([Ok(bytes.slice(range))]).boxed()
             }
             AssetSource::Flight(reader) => reader.stream(range),
         }
@@ -94,18 +126,13 @@ impl Registry {
         asset: &AssetName,
         want: Want,
     ) -> Result<OpenedAsset> {
-        self.authorize_scope(scope, Action::ReadFromRepository)?;
-        let mut view = self.view(scope, package, Freshness::Usual).await?;
-        if view.verdict.version(version_key).is_none() && view.failure.is_none() {
-            // A version that was published a moment ago must not wait for the index to grow old.
+        let (mut view, mut decision) = self.offered(scope, package, version_key).await?;
+        if !self.may_have(&view, &decision, asset).await? && view.failure.is_none() {
+            // So may a file that was added to a version a moment ago.
             view = self.view(scope, package, Freshness::Now).await?;
+            decision = offered_in(&view, version_key)?;
         }
-        let Some(decision) = view.verdict.version(version_key) else {
-            return Err(view.refusal(Some(version_key)));
-        };
-        if !matches!(decision.outcome, Outcome::Offered { .. }) {
-            return Err(view.refusal(Some(version_key)));
-        }
+        let decision = &decision;
         match decision.source {
             Source::Held { node, version } => {
                 self.open_held(scope, &view, decision, node, version, asset, want).await
@@ -116,6 +143,41 @@ impl Registry {
                 self.open_flight(scope, wanted, &what, decision, want).await
             }
         }
+    }
+
+    /// The view of a package and the decision on a version (normal form) that it offers; what a public index
+    /// does not list yet is asked for again.
+    pub(crate) async fn offered(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        version_key: &str,
+    ) -> Result<(Arc<PackageView>, Decision)> {
+        let mut view = self.view(scope, package, Freshness::Usual).await?;
+        if view.verdict.version(version_key).is_none() && view.failure.is_none() {
+            // A version that was published a moment ago must not wait for the index to grow old.
+            view = self.view(scope, package, Freshness::Now).await?;
+        }
+        let decision = offered_in(&view, version_key)?;
+        Ok((view, decision))
+    }
+
+    /// Whether a version is known to have a file; true for what needs no second look.
+    async fn may_have(&self, view: &PackageView, decision: &Decision, asset: &AssetName) -> Result<bool> {
+        let format = self.format_named(view.package.format)?;
+        if !format.follows_new_files() || view.connection_of(decision).is_none() {
+            return Ok(true);
+        }
+        if let Source::Held { node, version } = decision.source
+            && let Some(row) = view.held_row(node, version)
+            && self.held_asset(&row.content, asset).await?.is_some()
+        {
+            return Ok(true);
+        }
+        let Some(metadata) = view.public_metadata(decision) else { return Ok(true) };
+        let version = Version::with_key(&decision.text, &decision.key)?;
+        let assets = format.remote_assets(&view.package, &version, metadata)?;
+        Ok(assets.iter().any(|found| found.name == *asset))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one decision, used here only")]
@@ -129,14 +191,18 @@ impl Registry {
         asset: &AssetName,
         want: Want,
     ) -> Result<OpenedAsset> {
-        let row = view.records[node].as_ref().and_then(|(_, versions)| versions.get(version));
+        let row = view.held_row(node, version);
         let row = row.ok_or_else(|| Error::internal("a verdict names a version that is not there"))?;
         let found = self.held_asset(&row.content, asset).await?;
-        let found = found.ok_or_else(|| absent_asset(view, &decision.text, asset))?;
-        let opened = match self.open_blob(scope, row, &found).await? {
-            Some(opened) => opened,
-            // Promised, or lost in an unclean stop: the connection can give it again.
-            None => return self.fetch_again(scope, view, row, &found, want).await,
+        let opened = match &found {
+            Some(found) => self.open_blob(scope, row, found).await?,
+            None if view.public_metadata(decision).is_some() => None,
+            None => return Err(absent_asset(view, &decision.text, asset)),
+        };
+        let Some(opened) = opened else {
+            // Promised, added since, or lost in an unclean stop: the connection can give it.
+            let held = found.as_deref().map(|found| &found.state);
+            return self.fetch_again(scope, view, decision, row, asset, held, want).await;
         };
         if node != 0 && want == Want::Bytes {
             self.retain_held(&scope.domain, &scope.repository, &view.package, row).await?;
@@ -164,7 +230,7 @@ impl Registry {
     }
 
     /// The blob of an asset that is held; `None` when its bytes are not here and may be fetched.
-    async fn open_blob(
+    pub(crate) async fn open_blob(
         &self,
         scope: &Scope,
         row: &VersionRow,
@@ -186,40 +252,53 @@ impl Registry {
         }
     }
 
+    /// The document of a held version, with what its public index tells of files that came later.
+    pub(crate) async fn document_of(
+        &self,
+        view: &PackageView,
+        decision: &Decision,
+        row: &VersionRow,
+    ) -> Result<String> {
+        let content = self.inner.store.read().await?.content(&row.content).await?;
+        let held = content.map(|content| content.metadata).unwrap_or_default();
+        match view.public_metadata(decision) {
+            Some(public) => {
+                self.format_named(view.package.format)?.merge_metadata(&view.package, &held, public)
+            }
+            None => Ok(held),
+        }
+    }
+
     /// Fetches a file of a held EXTERNAL version whose bytes are not here.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, used here only")]
     async fn fetch_again(
         &self,
         scope: &Scope,
         view: &PackageView,
+        decision: &Decision,
         row: &VersionRow,
-        asset: &AssetRow,
+        asset: &AssetName,
+        held: Option<&AssetState>,
         want: Want,
     ) -> Result<OpenedAsset> {
         let Origin::External { connection } = &row.origin else {
             return Err(Error::internal("an internal version with promised files"));
         };
-        let holder = view
-            .nodes
-            .iter()
-            .position(|node| node.connection.as_ref() == Some(connection))
-            .ok_or_else(|| {
-                Error::unavailable(format!(
-                    "{} {} was never fetched, and {connection} cannot be reached from this repository any more",
-                    asset.name, row.text
-                ))
-            })?;
-        let format = self.format(view.package.format.as_str()).ok_or_else(|| Error::internal("no format"))?;
-        let metadata = self.inner.store.read().await?.content(&row.content).await?;
-        let metadata = metadata.map(|content| content.metadata).unwrap_or_default();
+        let holder = view.node_connected_to(connection).ok_or_else(|| {
+            Error::unavailable(format!(
+                "{asset} of {} was never fetched, and {connection} cannot be reached from this repository any more",
+                row.text
+            ))
+        })?;
+        let format = self.format_named(view.package.format)?;
+        let metadata = self.document_of(view, decision, row).await?;
         let version = Version::with_key(&row.text, &row.key)?;
         let assets = format.remote_assets(&view.package, &version, &metadata);
         let assets = assets.map_err(|error| naming(connection, error))?;
-        let place = assets.iter().position(|a| a.name.as_str() == asset.name);
-        let place = place.ok_or_else(|| {
-            Error::bad_upstream(format!("the index does not say where {} {} lies", asset.name, row.text))
-        })?;
+        let place = assets.iter().position(|found| found.name == *asset);
+        let place = place.ok_or_else(|| absent_asset(view, &row.text, asset))?;
         let mut assets = assets;
-        if let AssetState::Held { size, digests } = &asset.state {
+        if let Some(AssetState::Held { size, digests }) = held {
             // What was verified once is the better promise.
             assets[place].expected.size = Some(*size);
             assets[place].expected.sha256 = Some(digests.sha256);
@@ -239,7 +318,7 @@ impl Registry {
             asset: place,
         };
         let reader = self.fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id)).await?;
-        let asked = format!("{} of {}@{}", asset.name, view.display_name, row.text);
+        let asked = format!("{asset} of {}@{}", view.display_name, row.text);
         self.opened(reader, connection, &asked, row.publish_time.at, want).await
     }
 
@@ -341,7 +420,7 @@ impl Registry {
                 return self.held_row(&view.repositories[node].row.id, package, version_key).await;
             }
         };
-        let row = view.records[node].as_ref().and_then(|(_, versions)| versions.get(version));
+        let row = view.held_row(node, version);
         row.cloned().ok_or_else(|| Error::internal("a verdict names a version that is not there"))
     }
 
@@ -362,7 +441,15 @@ impl Registry {
     }
 }
 
-fn absent_asset(view: &PackageView, version: &str, asset: &AssetName) -> Error {
+/// The decision on a version that a view offers, or why it does not.
+fn offered_in(view: &PackageView, version_key: &str) -> Result<Decision> {
+    match view.verdict.version(version_key) {
+        Some(decision) if matches!(decision.outcome, Outcome::Offered { .. }) => Ok(decision.clone()),
+        Some(_) | None => Err(view.refusal(Some(version_key))),
+    }
+}
+
+pub(crate) fn absent_asset(view: &PackageView, version: &str, asset: &AssetName) -> Error {
     Error::not_found(
         Resource::Asset,
         asset.as_str(),

@@ -251,7 +251,7 @@ impl Place {
     }
 }
 
-/// How many assets each content of these versions has.
+/// How many files of its own each content of these versions has.
 pub(crate) async fn asset_counts(
     session: &mut Session,
     versions: &[VersionRow],
@@ -259,7 +259,7 @@ pub(crate) async fn asset_counts(
     let contents: BTreeSet<Id> = versions.iter().map(|version| version.content.clone()).collect();
     let contents: Vec<Id> = contents.into_iter().collect();
     let mut counts = HashMap::new();
-    for asset in session.assets_of(&contents).await? {
+    for asset in session.files_of(&contents).await? {
         *counts.entry(asset.content).or_default() += 1;
     }
     Ok(counts)

@@ -6,7 +6,7 @@ mod change;
 use crate::Registry;
 use crate::change::Outdated;
 use crate::event::{Changes, Operation, VersionEvent, record_event};
-use crate::format::{AssetRule, Description};
+use crate::format::{AssetRule, Description, Format};
 use crate::retain::{Context, revision};
 use crate::scope::{PackageRef, Scope};
 use crate::version::{AssetInfo, VersionSummary};
@@ -15,8 +15,8 @@ use weir_core::digest::Digests;
 use weir_core::error::Resource;
 use weir_core::verdict::{Outcome, Rule, Source};
 use weir_core::{
-    Action, AssetName, Caller, Control, Controls, Error, Flags, Origin, PackageName, PublishTime, Result,
-    TimeSource, Version, VersionStatus, quota,
+    Action, AssetName, Caller, Control, Controls, Error, Flags, Origin, OriginKind, PackageName, PublishTime,
+    Result, TimeSource, Version, VersionStatus, quota,
 };
 use weir_store::rows::{AssetRow, AssetState, ContentRow, PackageRow, VersionRow};
 use weir_store::{BlobKey, Durability, Session, Spooled};
@@ -49,6 +49,9 @@ pub struct NewAsset {
     pub name: AssetName,
     /// Its bytes, in the spool.
     pub file: Spooled,
+    /// Whether it was made out of another file, or says something of one: it is served beside that, is no
+    /// asset for the control API, and one that is there already stays as it is.
+    pub derived: bool,
 }
 
 /// What became of a publication.
@@ -103,18 +106,22 @@ impl Registry {
             let key = BlobKey::Asset { domain: scope.domain.row.id.clone(), digest: digests.sha256 };
             self.inner.store.blobs().keep(&key, asset.file, Durability::Synced).await?;
             let state = AssetState::Held { size, digests };
-            rows.push(AssetRow { content: "".into(), name: asset.name.to_string(), state });
+            rows.push(AssetRow {
+                content: "".into(),
+                name: asset.name.to_string(),
+                state,
+                derived: asset.derived,
+            });
         }
         let work = Work {
             context: Context::new(self, &scope.domain.row, &view.package),
             display_name: view.display_name.clone(),
             repository: scope.repository.row.clone(),
-            rule: format.asset_rule(),
+            format,
             version,
             metadata,
             package_metadata,
-            description: serde_json::to_string(&description).map_err(Error::internal)?,
-            parser: format.parser_version(),
+            description,
             assets: rows,
             tags,
             flags,
@@ -195,7 +202,8 @@ impl Registry {
         };
         let mut session = self.inner.store.read().await?;
         let before = session.deleted_version(&record.id, publication.version.key()).await?;
-        let mut now: Vec<_> = publication.assets.iter().map(|asset| asset.file.digests.sha256).collect();
+        let files = publication.assets.iter().filter(|asset| !asset.derived);
+        let mut now: Vec<_> = files.map(|asset| asset.file.digests.sha256).collect();
         now.sort_unstable();
         if before.is_none_or(|before| before == now) {
             return Ok(());
@@ -292,12 +300,11 @@ struct Work {
     context: Context,
     display_name: String,
     repository: weir_store::rows::RepositoryRow,
-    rule: AssetRule,
+    format: &'static dyn Format,
     version: Version,
     metadata: String,
     package_metadata: Option<String>,
-    description: String,
-    parser: i64,
+    description: Description,
     assets: Vec<AssetRow>,
     tags: Vec<String>,
     flags: Flags,
@@ -327,16 +334,21 @@ impl Work {
         Ok(())
     }
 
-    async fn create(mut self, session: &mut Session, record: PackageRow) -> Result<Published> {
-        self.name_blobs(session).await?;
-        let content = ContentRow {
+    /// A content of its own for the version.
+    fn content(&self, metadata: String, description: &Description) -> Result<ContentRow> {
+        Ok(ContentRow {
             id: self.context.new_id(),
             domain: self.context.domain.id.clone(),
-            metadata: self.metadata.clone(),
-            description: self.description.clone(),
-            parser: self.parser,
+            metadata,
+            description: serde_json::to_string(description).map_err(Error::internal)?,
+            parser: self.format.parser_version(),
             created_at: self.context.at,
-        };
+        })
+    }
+
+    async fn create(mut self, session: &mut Session, record: PackageRow) -> Result<Published> {
+        self.name_blobs(session).await?;
+        let content = self.content(self.metadata.clone(), &self.description)?;
         for asset in &mut self.assets {
             asset.content = content.id.clone();
         }
@@ -356,7 +368,7 @@ impl Work {
             published_at: at,
             updated_at: at,
         };
-        let count = self.assets.len();
+        let count = files(&self.assets);
         self.context
             .add_version(session, &self.repository, &record, &version, Controls::PUBLISHED, count)
             .await?;
@@ -370,7 +382,7 @@ impl Work {
         for asset in &self.assets {
             match held.iter().find(|other| other.name == asset.name) {
                 None => fresh.push(asset.clone()),
-                Some(other) if same_bytes(other, asset) => {}
+                Some(other) if asset.derived || same_bytes(other, asset) => {}
                 Some(_) => return Err(self.taken(&version, "with other bytes")),
             }
         }
@@ -379,12 +391,13 @@ impl Work {
             version.status,
             VersionStatus::Published | VersionStatus::Unlisted | VersionStatus::Unfinished
         ) {
-            return Err(self.taken(&version, &format!("with the status {}", version.status)));
+            return Err(self.taken(&version, &format!("and has the status {}", version.status)));
         }
         if fresh.is_empty() && !finishing {
             return Ok(Published { summary: summary(&version), changed: false, notice: None });
         }
-        let open = match self.rule {
+        let open = match self.format.asset_rule() {
+            _ if version.origin.kind() == OriginKind::External => false,
             AssetRule::One => false,
             AssetRule::WhileUnfinished => version.status == VersionStatus::Unfinished,
             AssetRule::Any => true,
@@ -392,7 +405,8 @@ impl Work {
         if !fresh.is_empty() && !open {
             return Err(self.taken(&version, "and takes no more files"));
         }
-        if held.len() + fresh.len() > quota::ASSETS_PER_VERSION {
+        let added = files(&fresh);
+        if files(&held) + added > quota::ASSETS_PER_VERSION {
             return Err(Error::QuotaExceeded {
                 resource: Resource::PackageVersion,
                 id: version.text.to_string(),
@@ -401,21 +415,22 @@ impl Work {
         }
         self.name_blobs(session).await?;
         let at = self.context.at;
-        let content = ContentRow {
-            id: self.context.new_id(),
-            domain: self.context.domain.id.clone(),
-            metadata: self.metadata.clone(),
-            description: self.description.clone(),
-            parser: self.parser,
-            created_at: at,
+        let gone = || Error::internal(format!("version {} has no content", version.id));
+        let old = session.content(&version.content).await?.ok_or_else(gone)?;
+        let metadata = self.format.merge_metadata(&self.context.package, &old.metadata, &self.metadata)?;
+        let told: Description = serde_json::from_str(&old.description).map_err(Error::internal)?;
+        let description = Description {
+            readme: told.readme.or_else(|| self.description.readme.clone()),
+            ..self.format.describe(&self.context.package, &metadata)
         };
+        let content = self.content(metadata, &description)?;
         // Others may share the old content, so the version gets a new one.
         let mut assets: Vec<AssetRow> = held.into_iter().chain(fresh.iter().cloned()).collect();
         for asset in &mut assets {
             asset.content = content.id.clone();
         }
         session.insert_content(&content, &assets).await?;
-        let revision = revision(&self.metadata, digests_of(&assets));
+        let revision = revision(&content.metadata, digests_of(&assets));
         session.set_version_content(&version.id, &content.id, &revision, at).await?;
         session.delete_content_if_unused(&version.content).await?;
         let mut version = VersionRow { content: content.id, revision, updated_at: at, ..version };
@@ -433,7 +448,7 @@ impl Work {
             version: &version,
             operation: Operation::Updated,
             changes: Changes {
-                assets_added: fresh.len(),
+                assets_added: added,
                 metadata_updated: true,
                 status_changed: finishing,
                 ..Changes::default()
@@ -460,12 +475,17 @@ impl Work {
             Resource::PackageVersion,
             version.text.as_ref(),
             format!(
-                "cannot publish over {}@{}: repository '{}' already holds it {how}; publish another version, or \
+                "cannot publish over {}@{}: it already exists in repository '{}' {how}; publish another version, or \
                  delete this one first (aws codeartifact delete-package-versions)",
                 self.display_name, version.text, self.repository.name
             ),
         )
     }
+}
+
+/// How many are files of their own.
+fn files(assets: &[AssetRow]) -> usize {
+    assets.iter().filter(|asset| !asset.derived).count()
 }
 
 fn digests_of(assets: &[AssetRow]) -> Vec<(String, Digests)> {

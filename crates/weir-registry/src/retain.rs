@@ -154,7 +154,7 @@ impl Registry {
         let added = self
             .change(outdated, move |session| {
                 Box::pin(async move {
-                    let assets = session.assets_of(std::slice::from_ref(&original.content)).await?.len();
+                    let assets = session.files_of(std::slice::from_ref(&original.content)).await?.len();
                     context.retain(session, &repository, &original, assets).await
                 })
             })

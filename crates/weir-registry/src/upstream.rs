@@ -34,15 +34,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Asks a package manager of this machine for the address it is set up with.
 pub trait Discover: Send + Sync + 'static {
-    /// Runs the command and gives the first line it prints; the error names what is missing.
-    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<String>>;
+    /// Runs the command and gives the lines it prints, the first of which is an address; the error names what is
+    /// missing.
+    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<String>>>;
 }
 
 /// A [`Discover`] that finds nothing: for tests and for machines without package managers.
 pub struct NoDiscovery;
 
 impl Discover for NoDiscovery {
-    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<String>> {
+    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<String>>> {
         Box::pin(async move {
             Err(Error::unavailable(format!("'{}' is not asked on this machine", command.join(" "))))
         })
@@ -59,6 +60,7 @@ pub(crate) struct Upstream {
     unknown: RwLock<HashMap<ConnectionName, (Timestamp, String)>>,
     pub(crate) indexes: known::KnownIndexes,
     pub(crate) flights: flight::Flights,
+    pub(crate) withdrawn: crate::companion::Withdrawn,
     /// Places for downloads.
     pub(crate) downloads: Arc<tokio::sync::Semaphore>,
 }
@@ -76,6 +78,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Under which path a document is kept: documents of another address are another registry's, whatever the
+    /// connection is called.
+    pub(crate) fn document_path(&self, asked: &str) -> String {
+        format!("{} {asked}", self.place)
+    }
+
     pub(crate) fn freshness(&self, registry: &Registry) -> Duration {
         self.settings.freshness.map_or(registry.inner.settings.freshness, Duration::from_secs)
     }
@@ -101,6 +109,7 @@ impl Upstream {
             unknown: RwLock::default(),
             indexes: known::KnownIndexes::new(document_memory_bytes),
             flights: flight::Flights::default(),
+            withdrawn: crate::companion::Withdrawn::default(),
             downloads: Arc::new(tokio::sync::Semaphore::new(fetch::MOST_DOWNLOADS)),
         }
     }
@@ -223,22 +232,18 @@ impl Registry {
         name: &ConnectionName,
         audit: Option<AuditRow>,
     ) -> Result<ConnectionRow> {
-        let command = self
-            .inner
-            .formats
-            .iter()
-            .flat_map(|format| format.connections())
-            .find(|known| known.name == name.as_str())
-            .map(|known| known.discovery)
-            .unwrap_or_default();
-        if command.is_empty() {
+        let mut known = self.inner.formats.iter().flat_map(|format| format.connections());
+        let known = known.find(|known| known.name == name.as_str() && !known.discovery.is_empty());
+        let Some(known) = known else {
             return Err(Error::unavailable(format!("no address is known for {name}; {}", self.advice(name))));
-        }
-        let said = self.inner.upstream.discover.discover(command).await.map_err(|why| {
+        };
+        let said = self.inner.upstream.discover.discover(known.discovery).await.map_err(|why| {
             Error::unavailable(format!("no address is known for {name} ({why}); {}", self.advice(name)))
         })?;
-        let source = command.join(" ");
-        let mut url = parse_address(name, &said)
+        let source = known.told_by.to_owned();
+        let (address, file_hosts) =
+            said.split_first().map_or(("", &[][..]), |(first, rest)| (&**first, rest));
+        let mut url = parse_address(name, address)
             .map_err(|why| Error::unavailable(format!("{source} says: {why}; {}", self.advice(name))))?;
         self.refuse_own_address(name, &url)?;
         if is_repository_of_a_domain(&url) {
@@ -247,7 +252,8 @@ impl Registry {
                 self.advice(name)
             )));
         }
-        let mut settings = ConnectionSettings::default();
+        let mut settings =
+            ConnectionSettings { allowed_hosts: file_hosts.to_vec(), ..ConnectionSettings::default() };
         hide_user_info(&mut url, &mut settings);
         self.store_connection(name, url.as_str(), &source, settings, audit).await
     }

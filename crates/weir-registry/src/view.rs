@@ -12,7 +12,7 @@ use crate::scope::Scope;
 use crate::topology::RepositoryState;
 use bytes::Bytes;
 use cache::{IndexEntry, IndexKey, Stamps};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_core::error::Resource;
@@ -50,6 +50,12 @@ pub struct PackageView {
     pub(crate) fresh_until: Option<Timestamp>,
     /// Documents of held versions, loaded for rendering.
     pub(crate) metadata: HashMap<Id, String>,
+    /// Of held versions whose connection cannot be reached from here: the files that are here.
+    pub(crate) only_files: HashMap<Id, HashSet<String>>,
+    /// Whether files of its versions follow a public index (`Format::follows_new_files`).
+    pub(crate) follows_new_files: bool,
+    /// Addresses of companions that their registry does not give as it promised.
+    pub(crate) withdrawn: Arc<HashSet<String>>,
 }
 
 impl PackageView {
@@ -58,14 +64,72 @@ impl PackageView {
     pub fn metadata(&self, decision: &Decision) -> Option<&str> {
         match decision.source {
             Source::Held { node, version } => {
-                let content = &self.records.get(node)?.as_ref()?.1.get(version)?.content;
-                self.metadata.get(content).map(String::as_str)
+                self.metadata.get(&self.held_row(node, version)?.content).map(String::as_str)
             }
             Source::Public { node, version } => {
                 let remote = self.remotes.get(&node)?;
                 Some(remote.text(&remote.versions.get(version)?.metadata))
             }
         }
+    }
+
+    /// What the public index says now of a version held from it, while the files of that version follow the
+    /// index: its connection is on the path, and every repository of the path that has the version has it
+    /// from a public registry with the status Published or Unlisted (`codeartifact.md` 9.2).
+    pub fn public_metadata(&self, decision: &Decision) -> Option<&str> {
+        let Source::Held { node, version } = decision.source else {
+            return self.metadata(decision);
+        };
+        let connection = match &self.held_row(node, version)?.origin {
+            Origin::External { connection } if self.follows_new_files => connection,
+            Origin::External { .. } | Origin::Internal { .. } => return None,
+        };
+        let mut public = None;
+        for stop in &self.verdict.path.stops {
+            match *stop {
+                Stop::Held(node) => {
+                    let held = self.nodes[node].record.iter().flat_map(|record| &record.versions);
+                    let same = held.filter(|held| held.key == decision.key);
+                    let mut frozen = same.filter(|held| {
+                        held.origin.kind() == OriginKind::Internal || !held.status.is_downloadable()
+                    });
+                    if frozen.next().is_some() {
+                        return None;
+                    }
+                }
+                Stop::Connection(node) if self.nodes[node].connection.as_ref() == Some(connection) => {
+                    public = public.or(Some(node));
+                }
+                Stop::Connection(_) => {}
+            }
+        }
+        let remote = self.remotes.get(&public?)?;
+        let found = remote.versions.iter().find(|found| *found.version.key() == decision.key)?;
+        Some(remote.text(&found.metadata))
+    }
+
+    /// Whether a file that the version's document names can be had: not if it was never fetched and its
+    /// registry is out of reach. Known only inside the `render` of [`Registry::index`] and after
+    /// [`Registry::view_with_metadata`].
+    pub fn can_give(&self, decision: &Decision, file: &str) -> bool {
+        let Source::Held { node, version } = decision.source else { return true };
+        let Some(row) = self.held_row(node, version) else { return false };
+        self.only_files.get(&row.content).is_none_or(|here| here.contains(file))
+    }
+
+    /// Whether the registry did not give the companion at this address as it had promised.
+    pub fn is_withdrawn(&self, url: &str) -> bool {
+        self.withdrawn.contains(url)
+    }
+
+    /// The row behind a held version.
+    pub(crate) fn held_row(&self, node: usize, version: usize) -> Option<&VersionRow> {
+        self.records.get(node)?.as_ref()?.1.get(version)
+    }
+
+    /// A repository of the chain with this connection.
+    pub(crate) fn node_connected_to(&self, connection: &ConnectionName) -> Option<usize> {
+        self.nodes.iter().position(|node| node.connection.as_ref() == Some(connection))
     }
 
     /// Package-level documents, nearest first: those of records, and those of public indexes.

@@ -6,7 +6,10 @@ use weir_core::Timestamp;
 
 /// Name and text, in order. A text that was released is never edited; a change is a new file that keeps
 /// older binaries working until all nodes are upgraded.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_init", include_str!("../migrations/0001_init.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_init", include_str!("../migrations/0001_init.sql")),
+    ("0002_derived_assets", include_str!("../migrations/0002_derived_assets.sql")),
+];
 
 /// Applies what is missing, in a transaction that the caller opened under a lock and commits.
 pub(crate) async fn migrate(session: &mut Session, now: Timestamp) -> Result<(), DbError> {

@@ -196,6 +196,9 @@ pub struct AssetRow {
     pub name: String,
     /// Whether its bytes are here.
     pub state: AssetState,
+    /// Whether it was made out of another file of the version (`.metadata` of a wheel): served to package
+    /// managers, and no asset in the words of the control API.
+    pub derived: bool,
 }
 
 impl AssetRow {
@@ -240,6 +243,8 @@ pub struct DocumentRow {
     pub etag: Option<String>,
     /// Its Last-Modified, verbatim.
     pub last_modified: Option<String>,
+    /// Where it came from in the end, after redirects; `None` of a row that is older than this column.
+    pub url: Option<String>,
     /// When the body was fetched.
     pub fetched_at: Timestamp,
     /// When the registry last confirmed it.

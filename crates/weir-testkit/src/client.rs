@@ -1,6 +1,9 @@
 //! A package manager with a clean home, cache and configuration, in a project folder of its own.
 
 mod config;
+mod python;
+
+pub use python::PythonClient;
 
 use crate::output::{Output, clean_command, run, run_typing};
 use crate::tool::Tool;
@@ -174,11 +177,7 @@ impl Client {
         ] {
             command.env(name, cache.join(below));
         }
-        // Only what is on this machine can be reached, so that a client that was not pointed here fails.
-        for name in ["HTTPS_PROXY", "https_proxy"] {
-            command.env(name, "http://127.0.0.1:9");
-        }
-        command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
+        keep_local(&mut command, &["HTTPS_PROXY", "https_proxy"]);
         command.env("npm_config_fund", "false").env("npm_config_update_notifier", "false");
         command.env("YARN_ENABLE_TELEMETRY", "0").env("YARN_IGNORE_PATH", "1").env("DO_NOT_TRACK", "1");
         command.env("NO_COLOR", "1");
@@ -189,4 +188,10 @@ impl Client {
     fn cache(&self) -> PathBuf {
         self.folder.path().join("cache")
     }
+}
+
+/// Only what is on this machine can be reached, so that a client that was not pointed here fails.
+fn keep_local(command: &mut Command, proxies: &[&str]) {
+    command.envs(proxies.iter().map(|name| (name, "http://127.0.0.1:9")));
+    command.env("NO_PROXY", "127.0.0.1,localhost").env("no_proxy", "127.0.0.1,localhost");
 }

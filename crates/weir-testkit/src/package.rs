@@ -2,8 +2,10 @@
 //! carries them. Everything is deterministic: the same calls give the same bytes.
 
 mod archive;
+mod zip;
 
 pub use archive::Archive;
+pub use zip::{ZipArchive, ZipEntry};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

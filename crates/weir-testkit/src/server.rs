@@ -89,6 +89,11 @@ impl Builder {
         self.flag("--external-connection", &format!("public:npmjs={url}"))
     }
 
+    /// Says where `public:pypi` is: usually [`Upstream::pypi_url`](crate::Upstream::pypi_url).
+    pub fn pypi(self, url: &str) -> Self {
+        self.flag("--external-connection", &format!("public:pypi={url}"))
+    }
+
     /// Uses this data folder, which stays when the server is gone.
     pub fn data(mut self, data: &Path) -> Self {
         self.data = Some(data.to_owned());

@@ -27,12 +27,41 @@ pub enum Tool {
     Pnpm,
     /// bun.
     Bun,
+    /// pip, alone in a virtual environment.
+    Pip,
+    /// uv.
+    Uv,
+    /// Poetry.
+    Poetry,
+    /// PDM.
+    Pdm,
+    /// twine.
+    Twine,
+    /// Hatch.
+    Hatch,
+    /// flit.
+    Flit,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 8] =
-        [Self::Aws, Self::Python, Self::Npm10, Self::Npm11, Self::Yarn1, Self::Yarn4, Self::Pnpm, Self::Bun];
+    pub const ALL: [Self; 15] = [
+        Self::Aws,
+        Self::Python,
+        Self::Npm10,
+        Self::Npm11,
+        Self::Yarn1,
+        Self::Yarn4,
+        Self::Pnpm,
+        Self::Bun,
+        Self::Pip,
+        Self::Uv,
+        Self::Poetry,
+        Self::Pdm,
+        Self::Twine,
+        Self::Hatch,
+        Self::Flit,
+    ];
 
     /// The name in messages and in `WEIR_TEST_ABSENT`.
     pub fn name(self) -> &'static str {
@@ -45,6 +74,13 @@ impl Tool {
             Self::Yarn4 => "yarn4",
             Self::Pnpm => "pnpm",
             Self::Bun => "bun",
+            Self::Pip => "pip",
+            Self::Uv => "uv",
+            Self::Poetry => "poetry",
+            Self::Pdm => "pdm",
+            Self::Twine => "twine",
+            Self::Hatch => "hatch",
+            Self::Flit => "flit",
         }
     }
 

@@ -1,18 +1,21 @@
-//! A fake public npm registry on a loopback port. It answers from a table in memory, remembers every
-//! request, and fails by rule; it can be stopped and started again on its port.
+//! A fake public registry on a loopback port, of npm and beside it of Python. It answers from tables in
+//! memory, remembers every request, and fails by rule; it can be stopped and started again on its port.
 
 mod answer;
 mod fault;
+mod pypi;
 mod table;
 
 pub use fault::Fault;
+pub use pypi::{PypiSettings, PypiSpeaks};
 
-use crate::NpmPackage;
+use crate::{Distribution, NpmPackage};
 use answer::Seen;
 use bytes::Bytes;
 use fault::Rules;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use pypi::Pypi;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +38,7 @@ pub struct Upstream {
 struct Shared {
     base: String,
     table: Mutex<Table>,
+    pypi: Mutex<Pypi>,
     rules: Mutex<Rules>,
     seen: Mutex<Vec<Seen>>,
     in_flight: AtomicUsize,
@@ -118,7 +122,67 @@ impl Upstream {
         lock(&self.shared.table).advise(name, range, severity, title);
     }
 
-    /// Answers 401 to whoever does not bring `Bearer TOKEN`.
+    /// The Python index, as a client would be configured with it: `http://127.0.0.1:PORT/simple/`.
+    pub fn pypi_url(&self) -> String {
+        format!("{}/simple/", self.shared.base)
+    }
+
+    /// Where Python clients upload to. Every upload is answered with 200 and kept with the requests alone.
+    pub fn pypi_upload_url(&self) -> String {
+        format!("{}/legacy/", self.shared.base)
+    }
+
+    /// Changes what the Python index tells, and in which form.
+    pub fn pypi_settings(&self, change: impl FnOnce(&mut PypiSettings)) {
+        change(&mut lock(&self.shared.pypi).settings);
+    }
+
+    /// Adds one file to its Python project, or replaces it.
+    pub fn publish_distribution(&self, distribution: &Distribution) {
+        lock(&self.shared.pypi).publish(distribution, &self.shared.base);
+    }
+
+    /// [`publish_distribution`](Self::publish_distribution) for many.
+    pub fn publish_distributions<'a>(&self, distributions: impl IntoIterator<Item = &'a Distribution>) {
+        distributions.into_iter().for_each(|distribution| self.publish_distribution(distribution));
+    }
+
+    /// Removes a Python project and all of its files.
+    pub fn remove_project(&self, name: &str) {
+        lock(&self.shared.pypi).remove(name);
+    }
+
+    /// Removes one file of a Python project, from the page too.
+    pub fn unpublish_file(&self, file_name: &str) {
+        lock(&self.shared.pypi).unpublish(file_name);
+    }
+
+    /// Yanks the files of one version; the reason may be empty.
+    pub fn yank(&self, name: &str, version: &str, reason: &str) {
+        lock(&self.shared.pypi).yank(name, version, reason);
+    }
+
+    /// Gives a file this provenance.
+    pub fn attest(&self, file_name: &str, provenance: Value) {
+        lock(&self.shared.pypi).attest(file_name, provenance, &self.shared.base);
+    }
+
+    /// Changes the JSON document of a Python project in place; its HTML page is made from the same.
+    pub fn edit_project(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        change(lock(&self.shared.pypi).document(name));
+    }
+
+    /// Serves these bytes as the page of a Python project from now on: malformed pages.
+    pub fn set_project_page(&self, name: &str, content_type: &str, bytes: impl Into<Bytes>) {
+        lock(&self.shared.pypi).set_page(name, content_type, bytes.into());
+    }
+
+    /// Serves these bytes as a Python file while the page still promises the old ones.
+    pub fn set_file(&self, file_name: &str, bytes: impl Into<Bytes>) {
+        lock(&self.shared.pypi).set_file(file_name, bytes.into());
+    }
+
+    /// Answers 401 to whoever does not bring `Bearer TOKEN`; Python paths also take it as a password.
     pub fn require_token(&self, token: &str) {
         lock(&self.shared.table).token = Some(token.to_owned());
     }

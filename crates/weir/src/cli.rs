@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Bring the database up to date without starting the server
     #[command(after_help = "Example:\n  weir migrate --data /var/lib/weir")]
     Migrate(Migrate),
-    /// Check a server from outside: address, keys, clock, repositories, public registries, .npmrc
+    /// Check a server from outside: address, keys, clock, repositories, public registries, .npmrc, pip.conf
     #[command(after_help = "Example:\n  weir doctor --endpoint https://packages.example.com")]
     Doctor(Doctor),
     /// Say why a repository offers a package or a version, or does not
@@ -53,8 +53,8 @@ pub(crate) enum Command {
     /// Set a package manager up for a repository
     #[command(after_help = "Example:\n  weir login npm --domain local --repository main")]
     Login(Login),
-    /// Publish all packages of a folder (npm tarballs, *.tgz)
-    #[command(after_help = "Example:\n  weir publish ./tarballs --repository main")]
+    /// Publish all packages of a folder: npm tarballs (*.tgz), wheels (*.whl), sdists (*.tar.gz, *.zip)
+    #[command(after_help = "Example:\n  weir publish ./dist --repository main")]
     Publish(Publish),
 }
 
@@ -114,6 +114,9 @@ pub(crate) struct Doctor {
     /// The .npmrc to look at; ~/.npmrc when left out
     #[arg(long, value_name = "FILE")]
     pub(crate) npmrc: Option<PathBuf>,
+    /// The pip.conf to look at; PIP_CONFIG_FILE or ~/.config/pip/pip.conf when left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pip_conf: Option<PathBuf>,
     /// The server
     #[command(flatten)]
     pub(crate) remote: Remote,
@@ -451,32 +454,102 @@ pub(crate) enum LoginTool {
     /// npm, pnpm, yarn and bun: writes .npmrc
     #[command(after_help = "Example:\n  weir login npm --domain local --repository main --scope @acme")]
     Npm(LoginNpm),
+    /// pip: writes pip.conf
+    #[command(after_help = "Example:\n  weir login pip --domain local --repository main")]
+    Pip(LoginPip),
+    /// uv, for installing and 'uv publish --index weir': writes uv.toml
+    #[command(after_help = "Example:\n  weir login uv --domain local --repository main")]
+    Uv(LoginUv),
+    /// Poetry, for installing and 'poetry publish -r weir': writes auth.toml and config.toml
+    #[command(after_help = "Example:\n  weir login poetry --domain local --repository main")]
+    Poetry(LoginPoetry),
+    /// twine, for 'twine upload -r weir': writes .pypirc
+    #[command(after_help = "Example:\n  weir login twine --domain local --repository main --name work")]
+    Twine(LoginTwine),
 }
 
-/// `weir login npm`
+/// What every login is told.
 #[derive(Debug, Args)]
-pub(crate) struct LoginNpm {
+pub(crate) struct LoginCommon {
     /// The repository
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Use the repository for packages of this scope only
-    #[arg(long, value_name = "@SCOPE")]
-    pub(crate) scope: Option<String>,
     /// Seconds the token lives: 900 to 43200
     #[arg(long, value_name = "SECONDS")]
     pub(crate) duration: Option<u32>,
-    /// The file to write; ~/.npmrc when left out
-    #[arg(long, value_name = "FILE")]
-    pub(crate) npmrc: Option<PathBuf>,
-    /// Also write always-auth, which yarn 1 needs and npm 11 warns of
-    #[arg(long)]
-    pub(crate) yarn1: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     /// The server
     #[command(flatten)]
     pub(crate) remote: Remote,
+}
+
+/// `weir login npm`
+#[derive(Debug, Args)]
+pub(crate) struct LoginNpm {
+    /// Where, and for how long
+    #[command(flatten)]
+    pub(crate) common: LoginCommon,
+    /// Use the repository for packages of this scope only
+    #[arg(long, value_name = "@SCOPE")]
+    pub(crate) scope: Option<String>,
+    /// The file to write; ~/.npmrc when left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) npmrc: Option<PathBuf>,
+    /// Also write always-auth, which yarn 1 needs and npm 11 warns of
+    #[arg(long)]
+    pub(crate) yarn1: bool,
+}
+
+/// `weir login pip`
+#[derive(Debug, Args)]
+pub(crate) struct LoginPip {
+    /// Where, and for how long
+    #[command(flatten)]
+    pub(crate) common: LoginCommon,
+    /// The file to write; PIP_CONFIG_FILE or ~/.config/pip/pip.conf when left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// `weir login uv`
+#[derive(Debug, Args)]
+pub(crate) struct LoginUv {
+    /// Where, and for how long
+    #[command(flatten)]
+    pub(crate) common: LoginCommon,
+    /// The file to write; UV_CONFIG_FILE or ~/.config/uv/uv.toml when left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// `weir login poetry`
+#[derive(Debug, Args)]
+pub(crate) struct LoginPoetry {
+    /// Where, and for how long
+    #[command(flatten)]
+    pub(crate) common: LoginCommon,
+    /// What Poetry shall call the repository
+    #[arg(long, value_name = "NAME", default_value = "weir")]
+    pub(crate) name: String,
+    /// The folder of the files to write; POETRY_CONFIG_DIR or ~/.config/pypoetry when left out
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) config_dir: Option<PathBuf>,
+}
+
+/// `weir login twine`
+#[derive(Debug, Args)]
+pub(crate) struct LoginTwine {
+    /// Where, and for how long
+    #[command(flatten)]
+    pub(crate) common: LoginCommon,
+    /// The section to write, which 'twine upload -r' names
+    #[arg(long, value_name = "NAME", default_value = "weir")]
+    pub(crate) name: String,
+    /// The file to write; ~/.pypirc when left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// `weir publish`
@@ -487,7 +560,7 @@ pub(crate) struct Publish {
     /// The repository
     #[command(flatten)]
     pub(crate) place: Place,
-    /// The tag of the published versions; 'latest' goes to the highest of each package when left out
+    /// npm: the tag of the published versions; 'latest' goes to the highest of each package when left out
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Option<String>,
     /// Print JSON

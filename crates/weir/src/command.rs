@@ -4,11 +4,13 @@ mod connections;
 mod doctor;
 mod explain;
 mod identity;
+mod ini;
 mod login;
 mod npmrc;
 mod output;
 mod publish;
 mod token;
+mod toml_lines;
 
 use crate::cli::{Cli, Command, KeyCommand, Migrate, Serve, ShowConfig};
 use crate::config::{self, Config, ConfigError, SettingFlags, StoreFlags, Values, Variables};

@@ -26,8 +26,9 @@ impl Discovery {
         Self { folder }
     }
 
-    async fn run(&self, command: &[&str]) -> Result<String> {
-        let line = command.join(" ");
+    async fn run(&self, command: &[&str]) -> Result<Vec<String>> {
+        // Of a script handed over as an argument its first line tells enough.
+        let line = command.join(" ").lines().next().unwrap_or_default().to_owned();
         let failed = |what: String| Error::unavailable(format!("'{line}' {what}"));
         let Some((tool, arguments)) = command.split_first() else {
             return Err(Error::unavailable("no package manager can be asked for this address"));
@@ -67,16 +68,17 @@ impl Discovery {
             return Err(failed(format!("failed ({status})")));
         }
         let output = String::from_utf8_lossy(&output);
-        let first = output.lines().map(str::trim).find(|line| !line.is_empty());
-        match first {
+        let lines: Vec<String> =
+            output.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        match lines.first().map(String::as_str) {
             Some("undefined" | "null") | None => Err(failed("printed no address".to_owned())),
-            Some(first) => Ok(first.to_owned()),
+            Some(_) => Ok(lines),
         }
     }
 }
 
 impl Discover for Discovery {
-    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<String>> {
+    fn discover<'a>(&'a self, command: &'a [&'a str]) -> BoxFuture<'a, Result<Vec<String>>> {
         Box::pin(self.run(command))
     }
 }
@@ -85,16 +87,16 @@ impl Discover for Discovery {
 mod tests {
     use super::*;
 
-    async fn ask(command: &[&str]) -> Result<String> {
+    async fn ask(command: &[&str]) -> Result<Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         Discovery::new(folder.path().join("discovery")).discover(command).await
     }
 
     #[tokio::test]
-    async fn the_first_line_printed_is_the_address() {
+    async fn the_lines_printed_are_addresses() {
         let answer =
             ask(&["sh", "-c", "echo; echo '  http://mirror.example.test/ '; echo more"]).await.unwrap();
-        assert_eq!(answer, "http://mirror.example.test/");
+        assert_eq!(answer, ["http://mirror.example.test/", "more"]);
     }
 
     #[tokio::test]

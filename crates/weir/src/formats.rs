@@ -4,7 +4,7 @@ use weir_protocol::protocol::Protocol;
 use weir_registry::Format;
 
 /// The formats, in the order in which first start makes their repositories.
-pub(crate) static FORMATS: &[&dyn Protocol] = &[&weir_npm::Npm, &weir_generic::Generic];
+pub(crate) static FORMATS: &[&dyn Protocol] = &[&weir_npm::Npm, &weir_pypi::PyPi, &weir_generic::Generic];
 
 /// The formats AWS CodeArtifact has; of these a missing one is said to be missing rather than unknown.
 pub(crate) const KNOWN: [&str; 8] = ["npm", "pypi", "maven", "nuget", "ruby", "cargo", "swift", "generic"];

@@ -102,6 +102,11 @@ impl Http {
         if let Some(Refused(why)) = response.extensions_mut().remove() {
             line.error = Some(why);
         }
+        if let Some(reason) = response.extensions_mut().remove::<respond::Reason>()
+            && let Ok(phrase) = hyper::ext::ReasonPhrase::try_from(reason.as_str().as_bytes())
+        {
+            response.extensions_mut().insert(phrase);
+        }
         response.map(|body| Logged::new(body, line))
     }
 

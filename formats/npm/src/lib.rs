@@ -3,7 +3,6 @@
 mod agreement;
 mod answer;
 mod audit;
-mod call;
 mod describe;
 mod document;
 mod login;
@@ -22,13 +21,11 @@ mod write;
 use futures_util::future::BoxFuture;
 use http::Method;
 use std::cmp::Ordering;
-use std::io::Read;
-use weir_core::{AssetName, Error, FormatName, PackageName, Result, Version};
+use weir_core::{Error, FormatName, PackageName, Result, Version};
 use weir_protocol::protocol::{LoginRequest, Protocol, Request};
 use weir_protocol::respond::Response;
 use weir_registry::format::{
-    Description, DisplayVersionRule, Inspection, KnownConnection, NamespaceRule, Remote, RemoteAsset,
-    RemotePackage,
+    Description, DisplayVersionRule, KnownConnection, NamespaceRule, Remote, RemoteAsset, RemotePackage,
 };
 use weir_registry::{Format, Registry};
 
@@ -67,13 +64,6 @@ impl Format for Npm {
         describe::describe(metadata)
     }
 
-    fn inspect(&self, asset: &AssetName, file: &mut dyn Read) -> Result<Inspection> {
-        if *asset != describe::tarball_asset() {
-            return Ok(Inspection::default());
-        }
-        Ok(Inspection { readme: tarball::read(file, 0)?.readme })
-    }
-
     fn display_version_rule(&self) -> DisplayVersionRule {
         DisplayVersionRule::LatestTag
     }
@@ -83,6 +73,7 @@ impl Format for Npm {
             name: "public:npmjs",
             store_repository: "npm-store",
             discovery: &["npm", "config", "get", "registry"],
+            told_by: "npm config get registry",
         }]
     }
 
@@ -94,7 +85,7 @@ impl Format for Npm {
         Box::pin(async move {
             // The abbreviated document would be smaller, but has no times of publication.
             let document = remote.get(&name::escaped(package), packument::FULL).await?;
-            document.map(|document| document::read(package, document)).transpose()
+            document.map(|document| document::read(package, document.body)).transpose()
         })
     }
 

@@ -1,12 +1,12 @@
 //! `npm login`, `whoami`, `profile get` and `logout`.
 
 use crate::answer;
-use crate::call::Call;
 use crate::write::caller_name;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use weir_core::{Error, Result};
+use weir_protocol::Call;
 use weir_protocol::protocol::LoginRequest;
 use weir_protocol::respond::Response;
 use weir_registry::Registry;

@@ -1,20 +1,17 @@
 //! Handlers that read: package documents, manifests, tarballs, tags, attestations.
 
-use crate::call::Call;
 use crate::describe::tarball_asset;
 use crate::packument::{ABBREVIATED, Contents, FULL, Form, Listed};
 use crate::{answer, name, provenance};
-use futures_util::StreamExt;
-use http::header::{CACHE_CONTROL, PRAGMA};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use serde_json::Value;
 use weir_core::name::shown;
 use weir_core::{Error, PackageName, Resource, Result};
+use weir_protocol::Call;
 use weir_protocol::RawObject;
 use weir_protocol::accept::preferred;
-use weir_protocol::body::Body;
-use weir_protocol::respond::{Plan, Response, StoredFile, in_memory};
-use weir_registry::open::{OpenedAsset, Want};
+use weir_protocol::respond::{Response, in_memory};
+use weir_registry::open::Want;
 use weir_registry::view::{Freshness, PackageView};
 use weir_registry::{Registry, Scope};
 
@@ -24,12 +21,12 @@ pub(crate) async fn packument(registry: &Registry, call: &Call, package: &Packag
     let abbreviated = !for_writing && preferred(&call.headers, &[FULL, ABBREVIATED]) == Some(1);
     let (form, content_type) =
         if abbreviated { (Form::Abbreviated, ABBREVIATED) } else { (Form::Full, FULL) };
-    let freshness = if for_writing { Freshness::Now } else { freshness(&call.headers) };
+    let freshness = if for_writing { Freshness::Now } else { call.freshness() };
     let base = call.base.as_str();
     let variant = format!("{} {base}", if abbreviated { "abbreviated" } else { "full" });
     let render = |view: &PackageView| Ok((content_type, Contents::of(view, base).render(form)));
     let index = registry.index(&call.scope, package, &variant, freshness, render).await?;
-    answer::index(index, &call.method, &call.headers).await
+    weir_protocol::index::answer(index, &call.method, &call.headers).await
 }
 
 /// `GET NAME/VERSION` and `GET NAME/TAG`: one manifest.
@@ -80,12 +77,12 @@ pub(crate) async fn tarball(
             None => return Err(no_such_file(&call.scope, package, file)),
         },
     };
-    Ok(file_response(call, opened))
+    Ok(call.file(opened, "application/octet-stream"))
 }
 
 /// `GET -/package/NAME/dist-tags`: the tags and their versions.
 pub(crate) async fn tags(registry: &Registry, call: &Call, package: &PackageName) -> Result<Response> {
-    let view = registry.view(&call.scope, package, freshness(&call.headers)).await?;
+    let view = registry.view(&call.scope, package, call.freshness()).await?;
     if view.verdict.listed().next().is_none() {
         return Err(view.refusal(None));
     }
@@ -121,7 +118,7 @@ pub(crate) async fn attestations(registry: &Registry, call: &Call, spec: &str) -
         Err(Error::NotFound { .. }) => return Err(none()),
         opened => opened?,
     };
-    let bundle = read_small(opened, provenance::MAX_BUNDLE_BYTES).await?;
+    let bundle = opened.collect(provenance::MAX_BUNDLE_BYTES).await?;
     let document = provenance::attestations(&bundle)?;
     Ok(call.answer(in_memory(StatusCode::OK, FULL, document.into())))
 }
@@ -141,17 +138,6 @@ fn json_document(document: Vec<u8>) -> Result<Response> {
         return Err(Error::bad_upstream("the public registry answered with something that is no JSON"));
     }
     Ok(in_memory(StatusCode::OK, FULL, document.into()))
-}
-
-/// npm sends `no-cache` when a person asked for the latest (`--prefer-online`).
-fn freshness(headers: &HeaderMap) -> Freshness {
-    let values = [CACHE_CONTROL, PRAGMA];
-    let mut values = values.iter().filter_map(|name| headers.get(name)?.to_str().ok());
-    if values.any(|value| value.to_ascii_lowercase().contains("no-cache")) {
-        Freshness::Now
-    } else {
-        Freshness::Usual
-    }
 }
 
 /// The version in `NAME-VERSION.tgz`; npm's own documents put the scope before it once more.
@@ -205,33 +191,6 @@ fn no_such_file(scope: &Scope, package: &PackageName, file: &str) -> Error {
     )
 }
 
-fn file_response(call: &Call, opened: OpenedAsset) -> Response {
-    let (size, etag, last_modified) = (opened.size, opened.etag.clone(), opened.last_modified);
-    let file =
-        StoredFile { size, tag: etag.as_deref(), content_type: "application/octet-stream", last_modified };
-    let plan = file.plan(&call.headers);
-    let body = match &plan {
-        plan if !plan.needs_body(&call.method) => Body::Empty,
-        Plan::Part(range) => {
-            Body::from_stream(opened.stream(Some(range.clone())), Some(range.end - range.start))
-        }
-        _ => Body::from_stream(opened.stream(None), size),
-    };
-    file.response(&call.method, &plan, body)
-}
-
-async fn read_small(opened: OpenedAsset, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut chunks = opened.stream(None);
-    while let Some(chunk) = chunks.next().await {
-        bytes.extend_from_slice(&chunk.map_err(Error::internal)?);
-        if bytes.len() as u64 > limit {
-            return Err(Error::too_large(format!("a provenance bundle may have {limit} bytes")));
-        }
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,15 +208,5 @@ mod tests {
         assert_eq!(check("widget", "widget-.tgz"), None);
         assert_eq!(check("widget", "gadget-1.0.0.tgz"), None);
         assert_eq!(check("widget", "widget-1.0.0.zip"), None);
-    }
-
-    #[test]
-    fn a_person_who_asks_for_the_latest_gets_it() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(freshness(&headers), Freshness::Usual);
-        headers.insert(CACHE_CONTROL, "max-age=0".parse().unwrap());
-        assert_eq!(freshness(&headers), Freshness::Usual);
-        headers.insert(CACHE_CONTROL, "No-Cache".parse().unwrap());
-        assert_eq!(freshness(&headers), Freshness::Now);
     }
 }

@@ -1,11 +1,11 @@
 //! From method and path to handler, in the order of the table in README.md.
 
-use crate::call::Call;
 use crate::{answer, audit, login, name, read, search, write};
 use http::{Method, StatusCode};
 use serde_json::json;
 use weir_core::name::shown;
 use weir_core::{Error, PackageName, Result};
+use weir_protocol::Call;
 use weir_protocol::RequestBody;
 use weir_protocol::protocol::Request;
 use weir_protocol::respond::Response;

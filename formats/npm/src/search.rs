@@ -1,10 +1,10 @@
 //! `npm search`: the packages held along the chain, never those of a public registry.
 
-use crate::call::Call;
 use crate::{answer, name};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use weir_core::{Error, Result};
+use weir_protocol::Call;
 use weir_protocol::RawObject;
 use weir_protocol::respond::Response;
 use weir_registry::Registry;

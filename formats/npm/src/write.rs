@@ -1,6 +1,5 @@
 //! Handlers that change: publish, deprecate, unpublish, tags.
 
-use crate::call::Call;
 use crate::describe::{describe, tarball_asset};
 use crate::packument::revision;
 use crate::provenance::{self, Bundle};
@@ -13,6 +12,7 @@ use std::io::Read;
 use weir_core::name::shown;
 use weir_core::verdict::{Decision, Source};
 use weir_core::{Action, Arn, Caller, Error, OriginKind, PackageName, Resource, Result};
+use weir_protocol::Call;
 use weir_protocol::respond::Response;
 use weir_protocol::{RawObject, RequestBody};
 use weir_registry::publish::{NewAsset, Publication};
@@ -204,7 +204,7 @@ async fn publish_version(
         } else {
             provenance::asset_name(package, version.as_str())?
         };
-        assets.push(NewAsset { name, file });
+        assets.push(NewAsset { name, file, derived: false });
     }
     let publication = Publication {
         package: package.clone(),

@@ -68,7 +68,7 @@ impl Call for Publish {
                 ),
             ));
         }
-        let asset = NewAsset { name: asset, file };
+        let asset = NewAsset { name: asset, file, derived: false };
         let (summary, asset) = context
             .registry
             .publish_asset(context.caller, &package, &self.version, asset, self.unfinished)

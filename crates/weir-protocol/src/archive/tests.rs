@@ -120,6 +120,23 @@ fn a_visitor_need_not_read_and_may_refuse() {
 }
 
 #[test]
+fn a_visitor_may_stop_early_and_what_follows_is_not_read() {
+    let mut packed = gzip(&Tar::default().file("p/a", "1").file("p/PKG-INFO", "2").file("p/b", "3").end());
+    let last = packed.len() - 1;
+    packed[last] ^= 1;
+    let mut seen = Vec::new();
+    let mut until = |entry: &Entry, _: &mut dyn Read| {
+        seen.push(entry.path.clone());
+        let is_found = entry.inside() == Some("PKG-INFO");
+        Ok(if is_found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    let summary = read_tgz_until(&packed[..], &ArchiveLimits::of(0), &mut until).unwrap();
+    assert_eq!(summary.entries, 2);
+    assert_eq!(seen, ["p/a", "p/PKG-INFO"]);
+    check_refused(&packed, "checksum");
+}
+
+#[test]
 fn paths_are_taken_from_wherever_they_stand_and_made_normal() {
     assert_eq!(paths(Tar::default().file("./package//a/./b", "")), ["package/a/b"]);
     assert_eq!(

@@ -207,11 +207,11 @@ impl Registry {
         let mut learned = record.controls.learned;
         let mut result = BatchResult::default();
         for row in chosen.iter().filter(|row| !identical.contains(&row.text)) {
-            let assets = session.assets_of(std::slice::from_ref(&row.content)).await?;
+            let assets = session.files_of(std::slice::from_ref(&row.content)).await?;
             let (operation, changes) = match replaced.get(&row.key) {
                 None => (Operation::Created, Changes::created(assets.len())),
                 Some(old) => {
-                    let before = session.assets_of(std::slice::from_ref(&old.content)).await?;
+                    let before = session.files_of(std::slice::from_ref(&old.content)).await?;
                     session.delete_version(&old.id).await?;
                     let mut changes = difference(&before, &assets);
                     changes.metadata_updated = true;
@@ -337,8 +337,8 @@ async fn same(session: &mut Session, there: &VersionRow, here: &VersionRow) -> R
     if left.metadata != right.metadata {
         return Ok(false);
     }
-    let left = session.assets_of(std::slice::from_ref(&there.content)).await?;
-    let right = session.assets_of(std::slice::from_ref(&here.content)).await?;
+    let left = session.files_of(std::slice::from_ref(&there.content)).await?;
+    let right = session.files_of(std::slice::from_ref(&here.content)).await?;
     let erased = left.iter().any(|asset| matches!(asset.state, AssetState::Evicted { .. }));
     Ok(!erased && difference(&left, &right) == Changes::default())
 }
@@ -383,7 +383,7 @@ mod tests {
         let mut hasher = Hasher::new();
         hasher.update(bytes);
         let state = AssetState::Held { size: bytes.len() as u64, digests: hasher.finish() };
-        AssetRow { content: "c".into(), name: name.to_owned(), state }
+        AssetRow { content: "c".into(), name: name.to_owned(), state, derived: false }
     }
 
     #[test]

@@ -173,6 +173,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Where it came from, after redirects.
+    pub(crate) fn url(&self) -> String {
+        self.response.url().to_string()
+    }
+
     /// `Content-Length`, when the body comes as it is.
     pub(crate) fn length(&self) -> Option<u64> {
         self.response.content_length()

@@ -5,17 +5,19 @@ use super::Connection;
 use super::client::{FetchError, Kind, accept, naming};
 use super::known::{Key, KnownIndex};
 use crate::Registry;
-use crate::format::{Format, Remote, RemotePackage};
+use crate::format::{Document, Format, Remote, RemoteAsset, RemotePackage};
 use crate::topology::lock;
 use crate::view::{Failure, Freshness};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
-use reqwest::header::{ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use reqwest::header::{
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use weir_core::{ConnectionName, Digest, Error, PackageName, Result, Timestamp};
+use weir_core::{ConnectionName, Digest, Digests, Error, Hasher, PackageName, Result, Timestamp};
 use weir_store::rows::{DocumentRow, Id};
 use weir_store::{BlobError, BlobKey, Durability};
 
@@ -125,6 +127,39 @@ impl Registry {
         }
     }
 
+    /// A small document that an index promises, with the tag of its bytes: from what is kept if it is as
+    /// promised, else asked for. `None` when the registry has none; BadUpstream when it is not as promised.
+    pub(crate) async fn promised_document(
+        &self,
+        domain: &Id,
+        connection: &ConnectionName,
+        promised: &RemoteAsset,
+    ) -> Result<Option<(Bytes, String)>> {
+        let target = self.upstream_connection(connection).await?;
+        let path = target.document_path(&promised.url);
+        let row = self.inner.store.read().await?.document(domain, connection, &path).await?;
+        let kept = row.and_then(|row| row.body).map(|(digest, _)| digest);
+        if let Some(digest) = kept.filter(|digest| promised.expected.sha256 == Some(*digest))
+            && let Some(body) = read_document(self, domain, digest).await?
+        {
+            return Ok(Some((body, digest.hex())));
+        }
+        let remote = RemoteSession::new(self, domain, &target, Asking::Registry(Freshness::Usual));
+        let Some(document) = remote.document(&promised.url, "*/*").await? else {
+            remote.store_pending().await?;
+            return Ok(None);
+        };
+        let digest = digests_of(&document.body);
+        if let Some(mismatch) = promised.expected.mismatch(&digest, document.body.len() as u64) {
+            return Err(Error::bad_upstream(format!(
+                "{connection} gave something wrong for {}: {mismatch}",
+                promised.name
+            )));
+        }
+        remote.store_pending().await?;
+        Ok(Some((document.body, digest.sha256.hex())))
+    }
+
     /// Whether an index document of the package with a body is held: only such names are public already.
     pub(crate) async fn public_index_is_held(
         &self,
@@ -226,14 +261,13 @@ impl<'a> RemoteSession<'a> {
         later(row.checked_at, life)
     }
 
-    async fn document(&self, asked: &str, accept_header: &str) -> Result<Option<Bytes>> {
+    async fn document(&self, asked: &str, accept_header: &str) -> Result<Option<Document>> {
         let registry = self.registry;
-        // Documents of another address are another registry's, whatever the connection is called.
-        let path = &*format!("{} {asked}", self.target.place);
+        let path = &*self.target.document_path(asked);
         let now = registry.now();
         let stored =
             registry.inner.store.read().await?.document(self.domain, &self.target.name, path).await?;
-        let mut kept: Option<(DocumentRow, Option<Bytes>)> = None;
+        let mut kept: Option<(DocumentRow, Option<Document>)> = None;
         if let Some(row) = stored {
             let body = match row.body {
                 None => Some(None),
@@ -241,6 +275,7 @@ impl<'a> RemoteSession<'a> {
             };
             // A row whose bytes are gone is as good as none.
             if let Some(body) = body {
+                let body = body.map(|body| Document { body, url: self.url_of(&row, asked) });
                 if self.asking == Asking::Nobody {
                     self.note_stale(&row);
                     return Ok(body);
@@ -261,7 +296,8 @@ impl<'a> RemoteSession<'a> {
         if let Some((row, Some(_))) = &kept {
             condition(&mut headers, row);
         }
-        match self.ask(asked, headers).await {
+        let html_is_fine = accept_header.contains("text/html");
+        match self.ask(asked, headers, html_is_fine).await {
             Ok(Asked::Unchanged) => {
                 let Some((mut row, body)) = kept else {
                     return Err(Error::bad_upstream(format!(
@@ -279,6 +315,7 @@ impl<'a> RemoteSession<'a> {
                     body: None,
                     etag: None,
                     last_modified: None,
+                    url: None,
                     fetched_at: now,
                     checked_at: now,
                 };
@@ -286,18 +323,19 @@ impl<'a> RemoteSession<'a> {
                 self.note(&row);
                 Ok(None)
             }
-            Ok(Asked::Body { body, etag, last_modified }) => {
-                let digest = Digest::of(&body);
+            Ok(Asked::Body { document, etag, last_modified }) => {
+                let digest = Digest::of(&document.body);
                 let row = DocumentRow {
-                    body: Some((digest, body.len() as u64)),
+                    body: Some((digest, document.body.len() as u64)),
                     etag,
                     last_modified,
+                    url: Some(document.url.clone()),
                     fetched_at: now,
                     checked_at: now,
                 };
                 self.note(&row);
-                lock(&self.seen).pending.push((path.to_owned(), row, body.clone()));
-                Ok(Some(body))
+                lock(&self.seen).pending.push((path.to_owned(), row, document.body.clone()));
+                Ok(Some(document))
             }
             Err(failure) => {
                 let error = failure.of(&self.target.name, &format!("the index document {asked}"));
@@ -310,14 +348,18 @@ impl<'a> RemoteSession<'a> {
         }
     }
 
-    async fn ask(&self, path: &str, headers: HeaderMap) -> Result<Asked, FetchError> {
+    async fn ask(&self, path: &str, headers: HeaderMap, html_is_fine: bool) -> Result<Asked, FetchError> {
         let answer = self.target.get(self.registry, path, Kind::Document, headers).await?;
         match answer.status {
             StatusCode::NOT_MODIFIED => return Ok(Asked::Unchanged),
             StatusCode::NOT_FOUND => return Ok(Asked::Absent),
             _ => {}
         }
-        let html = answer.header(reqwest::header::CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html"));
+        // A captive portal's, or an error page with status 200.
+        if !html_is_fine && answer.header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
+            return Err(FetchError::Bad("it answered with an HTML page where an index was asked".to_owned()));
+        }
+        let url = answer.url();
         let etag = answer.header(ETAG);
         let last_modified = answer.header(LAST_MODIFIED);
         let expected = answer.length();
@@ -329,10 +371,12 @@ impl<'a> RemoteSession<'a> {
                 expected.unwrap_or(0)
             )));
         }
-        if html && is_error_page(&body) {
-            return Err(FetchError::Bad("it answered with an HTML page where an index was asked".to_owned()));
-        }
-        Ok(Asked::Body { body, etag, last_modified })
+        Ok(Asked::Body { document: Document { body, url }, etag, last_modified })
+    }
+
+    /// Where a kept document came from; of a row that does not know, where it is asked for.
+    fn url_of(&self, row: &DocumentRow, asked: &str) -> String {
+        row.url.clone().or_else(|| self.target.resolve(asked).ok().map(String::from)).unwrap_or_default()
     }
 
     async fn store(&self, path: &str, row: &DocumentRow) -> Result<()> {
@@ -370,19 +414,14 @@ impl Seen {
     }
 }
 
-/// Whether an HTML page is none that lists files: a captive portal's or an error page with status 200.
-fn is_error_page(body: &[u8]) -> bool {
-    !body.windows(3).any(|w| w.eq_ignore_ascii_case(b"<a "))
-}
-
 enum Asked {
     Unchanged,
     Absent,
-    Body { body: Bytes, etag: Option<String>, last_modified: Option<String> },
+    Body { document: Document, etag: Option<String>, last_modified: Option<String> },
 }
 
 impl Remote for RemoteSession<'_> {
-    fn get<'a>(&'a self, path: &'a str, accept: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+    fn get<'a>(&'a self, path: &'a str, accept: &'a str) -> BoxFuture<'a, Result<Option<Document>>> {
         Box::pin(self.document(path, accept))
     }
 }
@@ -407,6 +446,12 @@ async fn read_document(registry: &Registry, domain: &Id, digest: Digest) -> Resu
         }
     };
     Ok((Digest::of(&body) == digest).then_some(body))
+}
+
+fn digests_of(bytes: &[u8]) -> Digests {
+    let mut hasher = Hasher::new();
+    hasher.update(bytes);
+    hasher.finish()
 }
 
 async fn keep_document(registry: &Registry, domain: &Id, body: Bytes) -> Result<()> {

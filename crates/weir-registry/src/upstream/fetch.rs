@@ -5,7 +5,7 @@ use super::Connection;
 use super::client::{FetchError, Kind, accept};
 use super::flight::{Download, FlightKey, FlightReader, Progress};
 use crate::Registry;
-use crate::format::{Description, RemoteAsset};
+use crate::format::{Description, FetchedFile, Format, Inspection, RemoteAsset};
 use crate::retain::{Context, revision};
 use crate::topology::{DomainState, RepositoryState, lock};
 use futures_util::FutureExt as _;
@@ -21,7 +21,7 @@ use weir_core::{
 };
 use weir_store::blob::HEADER_BYTES;
 use weir_store::rows::{AssetRow, AssetState, ContentRow, Id, VersionRow};
-use weir_store::{BlobKey, Durability, Spooled};
+use weir_store::{BlobKey, Durability, Session, Spooled};
 
 /// How long a file that was begun for a HEAD waits for somebody who wants its bytes; then they go. A HEAD
 /// retains nothing, and whoever sends one mostly comes again.
@@ -53,6 +53,14 @@ pub(crate) struct Wanted {
 impl Wanted {
     fn file(&self) -> &RemoteAsset {
         &self.assets[self.asset]
+    }
+
+    /// What the version is told to be, with what reading the file told.
+    fn told(&self, format: &dyn Format, inspection: Option<&Inspection>) -> (String, Description) {
+        let Some(inspection) = inspection else { return (self.metadata.clone(), self.description.clone()) };
+        let told = format.describe(&self.package, &inspection.metadata);
+        let readme = told.readme.or_else(|| inspection.readme.clone());
+        (inspection.metadata.clone(), Description { readme, ..told })
     }
 
     fn coordinate(&self) -> String {
@@ -197,11 +205,44 @@ impl Registry {
             return Err(FetchError::unavailable("only its headers were asked for"));
         }
         let (size, digest) = (spooled.size, spooled.digests.sha256);
-        self.keep_fetched(wanted, spooled, download).await.map_err(ours)?;
+        let inspection = self.inspect(wanted, &spooled).await.map_err(ours)?;
+        self.keep_fetched(wanted, spooled, inspection, download).await.map_err(ours)?;
         if self.inner.settings.retain_whole_version {
             self.fetch_the_rest(wanted);
         }
         Ok((size, digest))
+    }
+
+    /// What the file itself tells, where its format reads such files. One that cannot be read is kept all the
+    /// same: it is what its index promised.
+    async fn inspect(&self, wanted: &Wanted, spooled: &Spooled) -> Result<Option<Inspection>> {
+        let format = self.format_named(wanted.package.format)?;
+        let file = wanted.file();
+        if !format.inspects(&file.name) {
+            return Ok(None);
+        }
+        let (mut reader, size, digests) = (spooled.reader()?, spooled.size, spooled.digests.clone());
+        let (package, version) = (wanted.package.clone(), wanted.version.clone());
+        let (metadata, asset) = (wanted.metadata.clone(), file.name.clone());
+        let inspected = tokio::task::spawn_blocking(move || {
+            format.inspect(FetchedFile {
+                package: &package,
+                version: &version,
+                metadata: &metadata,
+                asset: &asset,
+                size,
+                digests: &digests,
+                file: &mut reader,
+            })
+        });
+        match inspected.await.map_err(Error::internal)? {
+            Ok(inspection) => Ok(inspection),
+            Err(error) => {
+                tracing::warn!(connection = %wanted.connection, file = %file.name, %error,
+                    "a file of a public registry cannot be read");
+                Ok(None)
+            }
+        }
     }
 
     /// `retain-whole-version`: the other files of the version are fetched too, in the background.
@@ -258,11 +299,20 @@ impl Registry {
     }
 
     /// Keeps the bytes and commits the rows of the holder and of all who asked so far.
-    async fn keep_fetched(&self, wanted: &Wanted, spooled: Spooled, download: &Download) -> Result<()> {
-        let domain = wanted.domain.row.id.clone();
-        let (size, digests) = (spooled.size, spooled.digests.clone());
-        let key = BlobKey::Asset { domain: domain.clone(), digest: digests.sha256 };
-        self.inner.store.blobs().keep(&key, spooled, Durability::Later).await?;
+    async fn keep_fetched(
+        &self,
+        wanted: &Wanted,
+        spooled: Spooled,
+        inspection: Option<Inspection>,
+        download: &Download,
+    ) -> Result<()> {
+        let mut kept = Kept { files: Vec::new(), inspection };
+        kept.files.push(self.keep_blob(wanted, &wanted.file().name, spooled, false).await?);
+        let derived = kept.inspection.as_mut().map(|i| std::mem::take(&mut i.derived)).unwrap_or_default();
+        for (name, bytes) in derived {
+            let spooled = self.inner.store.spool().take(bytes).await?;
+            kept.files.push(self.keep_blob(wanted, &name, spooled, true).await?);
+        }
         loop {
             let batch = {
                 let mut interested = lock(&download.interested);
@@ -271,7 +321,7 @@ impl Registry {
                     None => Vec::new(),
                 }
             };
-            self.commit_fetched(wanted, size, &digests, &batch).await?;
+            self.commit_fetched(wanted, &kept, &batch).await?;
             let mut interested = lock(&download.interested);
             // Whoever came during the commit gets a row too; then the list is closed.
             if interested.as_ref().is_none_or(Vec::is_empty) {
@@ -281,13 +331,23 @@ impl Registry {
         }
     }
 
-    async fn commit_fetched(
+    /// Keeps bytes under their name and gives the row that holds them.
+    async fn keep_blob(
         &self,
         wanted: &Wanted,
-        size: u64,
-        digests: &Digests,
-        asked: &[Id],
-    ) -> Result<()> {
+        name: &AssetName,
+        spooled: Spooled,
+        derived: bool,
+    ) -> Result<AssetRow> {
+        let (size, digests) = (spooled.size, spooled.digests.clone());
+        let key = BlobKey::Asset { domain: wanted.domain.row.id.clone(), digest: digests.sha256 };
+        self.inner.store.blobs().keep(&key, spooled, Durability::Later).await?;
+        let state = AssetState::Held { size, digests };
+        Ok(AssetRow { content: "".into(), name: name.to_string(), state, derived })
+    }
+
+    async fn commit_fetched(&self, wanted: &Wanted, kept: &Kept, asked: &[Id]) -> Result<()> {
+        let format = self.format_named(wanted.package.format)?;
         let context = Context::new(self, &wanted.domain.row, &wanted.package);
         let holder = wanted.holder.row.clone();
         let others: Vec<_> = asked
@@ -296,32 +356,31 @@ impl Registry {
             .filter_map(|id| wanted.domain.repository_by_id(id))
             .map(|repository| repository.row.clone())
             .collect();
-        let held = AssetState::Held { size, digests: digests.clone() };
-        let mut assets: Vec<AssetRow> = wanted
-            .assets
-            .iter()
-            .map(|asset| AssetRow {
-                content: "".into(),
-                name: asset.name.to_string(),
-                state: AssetState::Promised { expected: asset.expected.clone(), url: asset.url.clone() },
-            })
-            .collect();
-        assets[wanted.asset].state = held;
-        let file = assets[wanted.asset].clone();
-        let known = wanted.assets.iter().map(|asset| (asset.name.to_string(), digests.clone()));
-        let revision = revision(&wanted.metadata, known.take(1));
+        let others_of_version = wanted.assets.iter().enumerate().filter(|(place, _)| *place != wanted.asset);
+        let promised = others_of_version.map(|(_, asset)| AssetRow {
+            content: "".into(),
+            name: asset.name.to_string(),
+            state: AssetState::Promised { expected: asset.expected.clone(), url: asset.url.clone() },
+            derived: false,
+        });
+        let promised: Vec<AssetRow> = promised.collect();
+        let (metadata, description) = wanted.told(format, kept.inspection.as_ref());
+        let changes_index = kept.inspection.as_ref().is_some_and(|inspection| inspection.changes_index);
+        let held = kept.files.clone();
+        let revision = revision(&metadata, held.iter().filter_map(held_digests));
         let content = ContentRow {
             id: context.new_id(),
             domain: context.domain.id.clone(),
-            metadata: wanted.metadata.clone(),
-            description: serde_json::to_string(&wanted.description).map_err(Error::internal)?,
+            metadata,
+            description: serde_json::to_string(&description).map_err(Error::internal)?,
             parser: wanted.parser,
             created_at: context.at,
         };
+        let fetched = Fetched { content, held, promised, format, package: wanted.package.clone() };
         let version = VersionRow {
             id: context.new_id(),
             package: "".into(),
-            content: content.id.clone(),
+            content: fetched.content.id.clone(),
             key: wanted.version.key().clone(),
             text: wanted.version.as_str().into(),
             status: if wanted.flags.unlisted { VersionStatus::Unlisted } else { VersionStatus::Published },
@@ -332,28 +391,24 @@ impl Registry {
             published_at: context.at,
             updated_at: context.at,
         };
-        let digest = digests.sha256;
-        let count = assets.len();
+        let count = wanted.assets.len();
         let (domain_id, package) = (context.domain.id.clone(), context.package.clone());
         let rows = others.len() as u64;
         self.inner
             .store
             .write(move |session| {
                 Box::pin(async move {
-                    session.put_blob(&context.domain.id, &digest, size, false, context.at).await?;
+                    for (digest, size) in fetched.blobs() {
+                        session.put_blob(&context.domain.id, &digest, size, false, context.at).await?;
+                    }
                     let record = context.ensure_record(session, &holder.id).await?;
                     let original = match session.package_version(&record.id, &version.key).await? {
                         Some(original) => {
-                            session
-                                .put_asset(&AssetRow { content: original.content.clone(), ..file })
-                                .await?;
+                            fetched.add_to(session, &original.content).await?;
                             original
                         }
                         None => {
-                            for asset in &mut assets {
-                                asset.content = content.id.clone();
-                            }
-                            session.insert_content(&content, &assets).await?;
+                            fetched.insert(session).await?;
                             let version = VersionRow { package: record.id.clone(), ..version };
                             context
                                 .add_version(session, &holder, &record, &version, Controls::INGESTED, count)
@@ -369,7 +424,11 @@ impl Registry {
             })
             .await?;
         self.metrics().versions_retained.inc_by(rows + 1);
-        self.inner.generations.holdings_changed(&domain_id, &package);
+        if changes_index {
+            self.inner.generations.content_changed(&domain_id, &package);
+        } else {
+            self.inner.generations.holdings_changed(&domain_id, &package);
+        }
         Ok(())
     }
 
@@ -399,6 +458,77 @@ impl Registry {
         }
         let body = answer.collect(MOST).await.map_err(|failure| failure.of(connection, asked))?;
         Ok(Some(body))
+    }
+}
+
+/// A fetched file and what was made out of it, in the blob store.
+struct Kept {
+    /// The file itself is the first.
+    files: Vec<AssetRow>,
+    inspection: Option<Inspection>,
+}
+
+/// What one transaction writes of the version that a fetched file belongs to.
+struct Fetched {
+    /// For a version that nobody held.
+    content: ContentRow,
+    held: Vec<AssetRow>,
+    promised: Vec<AssetRow>,
+    format: &'static dyn Format,
+    package: PackageName,
+}
+
+impl Fetched {
+    fn blobs(&self) -> Vec<(Digest, u64)> {
+        let blob = |asset: &AssetRow| match &asset.state {
+            AssetState::Held { size, digests } => Some((digests.sha256, *size)),
+            AssetState::Promised { .. } | AssetState::Evicted { .. } => None,
+        };
+        self.held.iter().filter_map(blob).collect()
+    }
+
+    async fn insert(&self, session: &mut Session) -> Result<()> {
+        let assets = self.held.iter().chain(&self.promised);
+        let assets: Vec<AssetRow> =
+            assets.map(|asset| AssetRow { content: self.content.id.clone(), ..asset.clone() }).collect();
+        Ok(session.insert_content(&self.content, &assets).await?)
+    }
+
+    /// Adds the file to a version that is held; where its format's versions get files later, also the others
+    /// that its registry lists by now.
+    async fn add_to(&self, session: &mut Session, content: &Id) -> Result<()> {
+        for asset in &self.held {
+            session.put_asset(&AssetRow { content: content.clone(), ..asset.clone() }).await?;
+        }
+        if !self.format.follows_new_files() {
+            return Ok(());
+        }
+        let gone = || Error::internal(format!("content {content} is gone"));
+        let old = session.content(content).await?.ok_or_else(gone)?;
+        let metadata = self.format.merge_metadata(&self.package, &old.metadata, &self.content.metadata)?;
+        if metadata == old.metadata {
+            return Ok(());
+        }
+        let told: Description = serde_json::from_str(&old.description).map_err(Error::internal)?;
+        let new: Description = serde_json::from_str(&self.content.description).map_err(Error::internal)?;
+        let readme = told.readme.or(new.readme);
+        let description = Description { readme, ..self.format.describe(&self.package, &metadata) };
+        let description = serde_json::to_string(&description).map_err(Error::internal)?;
+        session.set_content_metadata(content, &metadata, &description).await?;
+        let known = session.assets_of(std::slice::from_ref(content)).await?;
+        for asset in &self.promised {
+            if !known.iter().any(|other| other.name == asset.name) {
+                session.put_asset(&AssetRow { content: content.clone(), ..asset.clone() }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn held_digests(asset: &AssetRow) -> Option<(String, Digests)> {
+    match &asset.state {
+        AssetState::Held { digests, .. } => Some((asset.name.clone(), digests.clone())),
+        AssetState::Promised { .. } | AssetState::Evicted { .. } => None,
     }
 }
 

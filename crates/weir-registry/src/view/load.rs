@@ -7,12 +7,12 @@ use crate::format::{Format, RemotePackage};
 use crate::scope::Scope;
 use crate::upstream::known::KnownIndex as Known;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use weir_core::path::{HeldVersion, Node, Record, Stop, search_path};
 use weir_core::verdict::{KnownIndex, Outcome, PublicIndex, PublicVersion, Source, VersionOrder, decide};
-use weir_core::{Digest, Error, PackageName, PublishTime, Result, TimeSource, Timestamp};
-use weir_store::rows::{Id, PackageRow, VersionRow};
+use weir_core::{Digest, Error, Origin, PackageName, PublishTime, Result, TimeSource, Timestamp};
+use weir_store::rows::{AssetRow, Id, PackageRow, VersionRow};
 
 type HeldRecord = (PackageRow, Vec<VersionRow>);
 
@@ -82,6 +82,9 @@ impl Registry {
             stale_s: offers.stale_since.map(|since| now.as_second() - since.as_second()),
             fresh_until,
             metadata: HashMap::new(),
+            only_files: HashMap::new(),
+            follows_new_files: format.follows_new_files(),
+            withdrawn: self.inner.upstream.withdrawn.of(&scope.domain.row.id),
         })
     }
 
@@ -119,18 +122,29 @@ impl Registry {
     /// The view with the documents of all held versions that it offers.
     pub(super) async fn with_metadata(&self, view: &PackageView) -> Result<PackageView> {
         let mut wanted: Vec<Id> = Vec::new();
+        let mut unreachable: Vec<Id> = Vec::new();
         for decision in &view.verdict.versions {
             if let (Source::Held { node, version }, Outcome::Offered { .. }) =
                 (decision.source, &decision.outcome)
-                && let Some((_, versions)) = &view.records[node]
+                && let Some(row) = view.held_row(node, version)
             {
-                wanted.push(versions[version].content.clone());
+                wanted.push(row.content.clone());
+                if let Origin::External { connection } = &row.origin
+                    && view.follows_new_files
+                    && view.node_connected_to(connection).is_none()
+                {
+                    unreachable.push(row.content.clone());
+                }
             }
         }
         let mut view = view.clone();
         if !wanted.is_empty() {
             let mut session = self.inner.store.read().await?;
             view.metadata = session.contents_metadata(&wanted).await?.into_iter().collect();
+            view.only_files = unreachable.iter().map(|content| (content.clone(), HashSet::new())).collect();
+            for asset in session.assets_of(&unreachable).await?.into_iter().filter(AssetRow::is_held) {
+                view.only_files.entry(asset.content).or_default().insert(asset.name);
+            }
         }
         Ok(view)
     }

@@ -58,10 +58,18 @@ impl Format for Plain {
     }
 
     fn connections(&self) -> &'static [KnownConnection] {
-        const NPMJS: KnownConnection =
-            KnownConnection { name: "public:npmjs", store_repository: "npm-store", discovery: &[] };
-        const OTHER: KnownConnection =
-            KnownConnection { name: "public:other", store_repository: "other-store", discovery: &[] };
+        const NPMJS: KnownConnection = KnownConnection {
+            name: "public:npmjs",
+            store_repository: "npm-store",
+            discovery: &[],
+            told_by: "",
+        };
+        const OTHER: KnownConnection = KnownConnection {
+            name: "public:other",
+            store_repository: "other-store",
+            discovery: &[],
+            told_by: "",
+        };
         &[NPMJS, OTHER]
     }
 }
@@ -148,7 +156,7 @@ impl World {
             metadata: "{}".to_owned(),
             package_metadata: None,
             description: Description { summary: Some(format!("all about {name}")), ..Description::default() },
-            assets: vec![NewAsset { name: AssetName::parse("file.tgz")?, file }],
+            assets: vec![NewAsset { name: AssetName::parse("file.tgz")?, file, derived: false }],
             tags: vec!["latest".to_owned()],
             flags: Flags::default(),
             unfinished: false,

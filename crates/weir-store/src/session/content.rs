@@ -32,7 +32,12 @@ fn asset(row: &Row) -> Result<AssetRow, DbError> {
             AssetState::Promised { expected, url: row.string("url")? }
         }
     };
-    Ok(AssetRow { content: row.text("content_id")?, name: row.string("name")?, state })
+    Ok(AssetRow {
+        content: row.text("content_id")?,
+        name: row.string("name")?,
+        state,
+        derived: row.boolean("derived")?,
+    })
 }
 
 fn digests(row: &Row) -> Result<Digests, DbError> {
@@ -159,15 +164,22 @@ impl Session {
 
     /// The assets of these contents; those of one content by name.
     pub async fn assets_of(&mut self, contents: &[Id]) -> Result<Vec<AssetRow>, DbError> {
-        let sql = "select content_id, name, state, size, md5, sha1, sha256, sha512, expected, url
+        let sql = "select content_id, name, state, size, md5, sha1, sha256, sha512, expected, url, derived
                    from assets where content_id in ({list})
                    order by content_id collate \"C\", name collate \"C\"";
         self.all_in(ASSETS, sql, &[], &ids(contents)).await?.iter().map(asset).collect()
     }
 
+    /// Of these contents the assets that are files of their own, not made out of others.
+    pub async fn files_of(&mut self, contents: &[Id]) -> Result<Vec<AssetRow>, DbError> {
+        let mut assets = self.assets_of(contents).await?;
+        assets.retain(|asset| !asset.derived);
+        Ok(assets)
+    }
+
     /// One asset.
     pub async fn asset(&mut self, content: &str, name: &str) -> Result<Option<AssetRow>, DbError> {
-        let sql = "select content_id, name, state, size, md5, sha1, sha256, sha512, expected, url
+        let sql = "select content_id, name, state, size, md5, sha1, sha256, sha512, expected, url, derived
                    from assets where content_id = $1 and name = $2";
         self.first(ASSETS, sql, &[content.into(), name.into()]).await?.as_ref().map(asset).transpose()
     }
@@ -175,12 +187,12 @@ impl Session {
     /// Stores an asset, in place of the one of that name.
     pub async fn put_asset(&mut self, row: &AssetRow) -> Result<(), DbError> {
         let sql = "insert into assets (content_id, name, state, size, md5, sha1, sha256, sha512, expected,
-                                       url)
-                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                                       url, derived)
+                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
                    on conflict (content_id, name) do update
                    set state = excluded.state, size = excluded.size, md5 = excluded.md5,
                        sha1 = excluded.sha1, sha256 = excluded.sha256, sha512 = excluded.sha512,
-                       expected = excluded.expected, url = excluded.url";
+                       expected = excluded.expected, url = excluded.url, derived = excluded.derived";
         let (state, size, digests, promise) = match &row.state {
             AssetState::Held { size, digests } => (State::Held, Some(*size), Some(digests), None),
             AssetState::Evicted { size, digests } => (State::Evicted, Some(*size), Some(digests), None),
@@ -199,20 +211,21 @@ impl Session {
             Value::Bytes(digests.map(|d| d.sha512.as_slice())),
             promise.as_ref().map(|(expected, _)| expected.as_str()).into(),
             promise.as_ref().map(|(_, url)| url.as_str()).into(),
+            Value::Bool(row.derived),
         ];
         self.run(ASSETS, sql, &values).await?;
         Ok(())
     }
 
-    /// One page of a content's assets, by name.
+    /// One page of a content's assets that are files of their own, by name.
     pub async fn list_assets(
         &mut self,
         content: &str,
         page: &PageRequest,
     ) -> Result<Page<AssetRow>, DbError> {
         let [name] = cursor::<1>(page)?;
-        let sql = "select content_id, name, state, size, md5, sha1, sha256, sha512, expected, url
-                   from assets where content_id = $1 and name collate \"C\" > $2
+        let sql = "select content_id, name, state, size, md5, sha1, sha256, sha512, expected, url, derived
+                   from assets where content_id = $1 and name collate \"C\" > $2 and not derived
                    order by name collate \"C\" limit $3";
         let rows = self.all(ASSETS, sql, &[content.into(), name.into(), (page.size + 1).into()]).await?;
         let found = rows.iter().map(asset).collect::<Result<Vec<_>, _>>()?;

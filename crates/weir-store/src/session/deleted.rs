@@ -10,7 +10,7 @@ const TABLE: &str = "deleted_versions";
 impl Session {
     /// Remembers the files of a version that is about to be deleted.
     pub async fn note_deleted_version(&mut self, version: &VersionRow, at: Timestamp) -> Result<(), DbError> {
-        let assets = self.assets_of(std::slice::from_ref(&version.content)).await?;
+        let assets = self.files_of(std::slice::from_ref(&version.content)).await?;
         let mut digests: Vec<String> = assets
             .iter()
             .filter_map(|asset| match &asset.state {

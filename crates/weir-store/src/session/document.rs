@@ -13,6 +13,7 @@ fn document(row: &Row) -> Result<DocumentRow, DbError> {
         body: if has_body { Some((row.digest("sha256")?, row.size("size")?)) } else { None },
         etag: row.optional_string("etag")?,
         last_modified: row.optional_string("last_modified")?,
+        url: row.optional_string("url")?,
         fetched_at: row.time("fetched_at")?,
         checked_at: row.time("checked_at")?,
     })
@@ -26,7 +27,7 @@ impl Session {
         connection: &ConnectionName,
         path: &str,
     ) -> Result<Option<DocumentRow>, DbError> {
-        let sql = "select domain_id, sha256, size, etag, last_modified, fetched_at, checked_at
+        let sql = "select domain_id, sha256, size, etag, last_modified, url, fetched_at, checked_at
                    from documents where domain_id = $1 and connection = $2 and path = $3";
         let values = [domain.into(), connection.as_str().into(), path.into()];
         self.first(TABLE, sql, &values).await?.as_ref().map(document).transpose()
@@ -41,11 +42,11 @@ impl Session {
         row: &DocumentRow,
     ) -> Result<(), DbError> {
         let sql = "insert into documents (domain_id, connection, path, sha256, size, etag, last_modified,
-                                          fetched_at, checked_at)
-                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                                          url, fetched_at, checked_at)
+                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
                    on conflict (domain_id, connection, path) do update
                    set sha256 = excluded.sha256, size = excluded.size, etag = excluded.etag,
-                       last_modified = excluded.last_modified, fetched_at = excluded.fetched_at,
+                       last_modified = excluded.last_modified, url = excluded.url, fetched_at = excluded.fetched_at,
                        checked_at = excluded.checked_at";
         let digest = row.body.as_ref().map(|(digest, _)| digest.as_bytes().as_slice());
         let values = [
@@ -56,6 +57,7 @@ impl Session {
             row.body.map_or(Value::Int(None), |(_, size)| size.into()),
             (&row.etag).into(),
             (&row.last_modified).into(),
+            (&row.url).into(),
             row.fetched_at.into(),
             row.checked_at.into(),
         ];

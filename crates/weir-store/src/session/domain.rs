@@ -80,7 +80,7 @@ impl Session {
                    from (select distinct a.sha256, a.size
                          from contents c
                          join assets a on a.content_id = c.content_id
-                         where c.domain_id = $1 and a.state = 'held'
+                         where c.domain_id = $1 and a.state = 'held' and not a.derived
                            and exists (select 1 from package_versions v where v.content_id = c.content_id)
                         ) held";
         let row = self.first("assets", sql, &[id.into()]).await?;

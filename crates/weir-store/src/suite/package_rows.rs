@@ -64,7 +64,7 @@ fn digests(data: &[u8]) -> Digests {
 
 fn held(content: &Id, name: &str, data: &[u8]) -> AssetRow {
     let state = AssetState::Held { size: data.len() as u64, digests: digests(data) };
-    AssetRow { content: content.clone(), name: name.into(), state }
+    AssetRow { content: content.clone(), name: name.into(), state, derived: false }
 }
 
 fn npmjs() -> ConnectionName {
@@ -311,10 +311,15 @@ async fn contents_have_assets_in_three_states() {
         let promised =
             AssetState::Promised { expected: expected.clone(), url: "http://example.test/f".into() };
         let evicted = AssetState::Evicted { size: 3, digests: digests(b"old") };
-        let asset =
-            |content: &Id, name: &str, state| AssetRow { content: content.clone(), name: name.into(), state };
+        let asset = |content: &Id, name: &str, state| AssetRow {
+            content: content.clone(),
+            name: name.into(),
+            state,
+            derived: false,
+        };
         let assets = [
             held(&first_id, "b", b"same"),
+            AssetRow { derived: true, ..held(&first_id, "b.metadata", b"made of b") },
             held(&first_id, "a", b"same"),
             asset(&first_id, "c", promised.clone()),
             asset(&first_id, "d", evicted),
@@ -335,12 +340,18 @@ async fn contents_have_assets_in_three_states() {
         .await;
         let mut session = store.read().await.expect("a session");
         let rows = session.assets_of(&[first_id.clone(), second_id.clone()]).await.expect("ok");
-        assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d", "a"]);
+        assert_eq!(
+            rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(),
+            ["a", "b", "b.metadata", "c", "d", "a"]
+        );
+        assert!(rows[2].derived && !rows[1].derived);
+        let files = session.files_of(std::slice::from_ref(&first_id)).await.expect("ok");
+        assert_eq!(files.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
         assert!(matches!(&rows[0].state, AssetState::Held { size: 4, digests: d } if *d == digests(b"same")));
-        let AssetState::Promised { expected: found, url } = &rows[2].state else { panic!("promised") };
+        let AssetState::Promised { expected: found, url } = &rows[3].state else { panic!("promised") };
         assert_eq!((found, url.as_str()), (&expected, "http://example.test/f"));
-        assert!(matches!(&rows[3].state, AssetState::Evicted { size: 3, .. }));
-        assert!(matches!(&rows[4].state, AssetState::Held { size: 6, .. }));
+        assert!(matches!(&rows[4].state, AssetState::Evicted { size: 3, .. }));
+        assert!(matches!(&rows[5].state, AssetState::Held { size: 6, .. }));
         assert!(session.asset(&first_id, "c").await.expect("ok").is_some());
         assert!(session.asset(&first_id, "e").await.expect("ok").is_none());
         let page = session.list_assets(&first_id, &PageRequest::first(3)).await.expect("a page");
@@ -433,6 +444,7 @@ async fn documents_and_their_absence_are_remembered() {
             body: Some((Digest::of(b"index"), 5)),
             etag: Some("W/\"x\"".into()),
             last_modified: None,
+            url: Some("https://example.test/left".into()),
             fetched_at: at(60),
             checked_at: at(61),
         };
@@ -443,7 +455,7 @@ async fn documents_and_their_absence_are_remembered() {
                 session.put_document(&domain, &npmjs(), "left", &found).await?;
                 session.put_document(&domain, &npmjs(), "gone", &absent).await?;
                 let left = session.document(&domain, &npmjs(), "left").await?.expect("a document");
-                assert_eq!((left.body, left.etag), (found.body, found.etag));
+                assert_eq!((left.body, left.etag, left.url), (found.body, found.etag, found.url));
                 assert_eq!((left.fetched_at, left.checked_at), (at(60), at(61)));
                 let gone = session.document(&domain, &npmjs(), "gone").await?.expect("a document");
                 assert!(gone.body.is_none());

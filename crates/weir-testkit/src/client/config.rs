@@ -11,7 +11,7 @@ pub(super) fn write(client: &Client, url: &str, token: Option<&str>, scope: Opti
         Tool::Npm10 | Tool::Npm11 | Tool::Pnpm => (".npmrc", npmrc(url, token, scope)),
         // Classic sends no token for packages without a scope unless it is told to, always.
         Tool::Yarn1 => (".npmrc", npmrc(url, token, scope) + &always_auth(url)),
-        Tool::Aws | Tool::Python => panic!("{} is no package manager", client.tool().name()),
+        other => panic!("{} installs no npm packages", other.name()),
     };
     fs_err::write(client.home().join(file), text).expect("a temporary folder can be written");
 }

@@ -1,7 +1,7 @@
 //! One request to the fake registry: remembered, answered as a healthy registry would, then made to fail.
 
 use super::fault::{Body, Reply};
-use super::{Shared, lock};
+use super::{Shared, lock, pypi};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -74,6 +75,9 @@ pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> i
 
 fn healthy(shared: &Shared, seen: &Seen) -> Reply {
     let table = lock(&shared.table);
+    if let Some(reply) = pypi::answer::answer(&lock(&shared.pypi), table.token.as_deref(), seen) {
+        return reply;
+    }
     if let Some(token) = &table.token
         && seen.header("authorization") != format!("Bearer {token}")
     {
@@ -103,20 +107,20 @@ fn healthy(shared: &Shared, seen: &Seen) -> Reply {
         let tags = table.tags(name);
         return tags.map_or_else(|| error(StatusCode::NOT_FOUND, "not found"), |tags| json_reply(&tags));
     }
-    if let Some((name, file)) = path.split_once("/-/") {
-        let bytes = table.tarball(name, file);
-        return bytes.map_or_else(|| error(StatusCode::NOT_FOUND, "not found"), |bytes| tarball(seen, bytes));
+    if let Some((name, file_name)) = path.split_once("/-/") {
+        let bytes = table.tarball(name, file_name);
+        return bytes.map_or_else(|| error(StatusCode::NOT_FOUND, "not found"), |bytes| file(seen, bytes));
     }
     let abbreviated = seen.header("accept").contains(INSTALL_V1);
     match table.index(path, abbreviated) {
-        Some(bytes) => index(seen, bytes, abbreviated),
+        Some(bytes) => index(seen, bytes, if abbreviated { INSTALL_V1 } else { JSON }),
         None => error(StatusCode::NOT_FOUND, "not found"),
     }
 }
 
-fn index(seen: &Seen, bytes: Bytes, abbreviated: bool) -> Reply {
+/// An index document with its tag: not sent again to who has it, and packed for who can unpack.
+pub(super) fn index(seen: &Seen, bytes: Bytes, kind: &'static str) -> Reply {
     let etag = format!("\"{}\"", hex::encode(Sha1::digest(&bytes)));
-    let kind = if abbreviated { INSTALL_V1 } else { JSON };
     let fresh = |reply: Reply| {
         let reply = reply.header(header::ETAG, &etag).header(header::VARY, "accept, accept-encoding");
         reply.header(header::CACHE_CONTROL, "public, max-age=300")
@@ -132,28 +136,46 @@ fn index(seen: &Seen, bytes: Bytes, abbreviated: bool) -> Reply {
     fresh(Reply::new(StatusCode::OK, kind, packed)).header(header::CONTENT_ENCODING, "gzip")
 }
 
-/// A tarball, or the rest of it: interrupted downloads may be resumed with `Range: bytes=N-`.
-fn tarball(seen: &Seen, bytes: Bytes) -> Reply {
+/// A file, or a part of it: downloads are resumed with `bytes=N-`, and archives read from their end.
+pub(super) fn file(seen: &Seen, bytes: Bytes) -> Reply {
     let etag = format!("\"{}\"", hex::encode(Sha1::digest(&bytes)));
-    let from = seen.header("range").strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
-    let from = from.and_then(|from| from.parse::<usize>().ok()).filter(|from| *from < bytes.len());
-    let reply = match from {
-        Some(from) => {
-            let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
-            let rest = bytes.slice(from..);
-            Reply::new(StatusCode::PARTIAL_CONTENT, "application/octet-stream", rest)
-                .header(header::CONTENT_RANGE, &range)
+    let reply = match range(seen.header("range"), bytes.len()) {
+        Some(range) => {
+            let place = format!("bytes {}-{}/{}", range.start, range.end - 1, bytes.len());
+            Reply::new(StatusCode::PARTIAL_CONTENT, "application/octet-stream", bytes.slice(range))
+                .header(header::CONTENT_RANGE, &place)
         }
         None => Reply::new(StatusCode::OK, "application/octet-stream", bytes),
     };
     reply.header(header::ETAG, &etag).header(header::ACCEPT_RANGES, "bytes")
 }
 
+/// The one range that `bytes=A-B`, `bytes=A-` or `bytes=-N` means in a file of this length.
+fn range(header: &str, length: usize) -> Option<Range<usize>> {
+    let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
+    let range = match (first.parse().ok(), last.parse::<usize>().ok()) {
+        (Some(first), Some(last)) => first..length.min(last.saturating_add(1)),
+        (Some(first), None) if last.is_empty() => first..length,
+        (None, Some(count)) if first.is_empty() => length.saturating_sub(count)..length,
+        _ => return None,
+    };
+    (range.start < range.end).then_some(range)
+}
+
+/// The media types of an `Accept` header with their qualities, in order.
+pub(super) fn requested(accept: &str) -> impl Iterator<Item = (&str, f32)> {
+    accept.split(',').map(|item| {
+        let (kind, parameters) = item.split_once(';').unwrap_or((item, ""));
+        let quality = parameters.split(';').find_map(|parameter| parameter.trim().strip_prefix("q="));
+        (kind.trim(), quality.and_then(|quality| quality.parse().ok()).unwrap_or(1.0))
+    })
+}
+
 fn json_reply(value: &Value) -> Reply {
     Reply::new(StatusCode::OK, JSON, value.to_string())
 }
 
-fn error(status: StatusCode, message: &str) -> Reply {
+pub(super) fn error(status: StatusCode, message: &str) -> Reply {
     Reply::new(status, JSON, json!({ "error": message }).to_string())
 }
 

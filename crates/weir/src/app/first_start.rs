@@ -182,7 +182,8 @@ fn next_steps(address: &str, credentials: &str) -> String {
          export AWS_ENDPOINT_URL_CODEARTIFACT={address} AWS_SHARED_CREDENTIALS_FILE={credentials}\n  \
          aws codeartifact login --tool npm {here}\n\n\
          Without it:\n  weir login npm --endpoint {address} {here}\n\n\
-         Then: npm install, npm publish. 'weir --help' shows what else there is.\n\n"
+         The same with pip instead of npm, and 'weir login' also with uv, poetry and twine.\n\
+         Then: npm install, npm publish, pip install, twine upload. 'weir --help' shows what else there is.\n\n"
     )
 }
 
@@ -202,7 +203,7 @@ mod tests {
         let (http, config) = crate::app::started(folder.path(), &[]).await;
         let registry = &http.registry;
         let setup = Setup::new(registry, &config.account).unwrap();
-        assert_eq!(upstreams(&setup).await, ["npm-store"]);
+        assert_eq!(upstreams(&setup).await, ["npm-store", "pypi-store"]);
         let credentials = fs_err::read_to_string(folder.path().join("credentials")).unwrap();
         assert!(credentials.starts_with("[default]\naws_access_key_id = AKIA"));
 
@@ -214,14 +215,14 @@ mod tests {
             || Made { account: config.account.as_str().to_owned(), connections: vec![], upstreams: vec![] };
         save(registry.store(), &nothing()).await.unwrap();
         prepare(&config, registry, "").await.unwrap();
-        assert_eq!(upstreams(&setup).await, ["npm-store"], "an edited main is left alone");
+        assert_eq!(upstreams(&setup).await, ["npm-store", "pypi-store"], "an edited main is left alone");
         let none = RepositoryChange { description: None, upstreams: Some(Vec::new()) };
         registry.update_repository(&setup.caller, &setup.repository(MAIN).unwrap(), none).await.unwrap();
         prepare(&config, registry, "").await.unwrap();
         assert_eq!(upstreams(&setup).await, [""; 0], "the offer is not repeated");
         save(registry.store(), &nothing()).await.unwrap();
         prepare(&config, registry, "").await.unwrap();
-        assert_eq!(upstreams(&setup).await, ["npm-store"]);
+        assert_eq!(upstreams(&setup).await, ["npm-store", "pypi-store"]);
     }
 
     #[test]

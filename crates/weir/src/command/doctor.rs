@@ -1,12 +1,13 @@
 //! `weir doctor`: looks at a server from outside, as its users do, and says what to do about what is wrong.
 
-use super::npmrc;
 use super::output::{Out, cell, print};
+use super::{ini, login, npmrc};
 use crate::cli::Doctor;
 use crate::client::{Client, unreachable_server};
 use crate::config::Variables;
 use anyhow::Result;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::process::ExitCode;
 use weir_core::{Clock as _, SystemClock};
 
@@ -43,6 +44,7 @@ async fn look(arguments: &Doctor, variables: &Variables, report: &mut Vec<Findin
         connections(&client, report).await;
     }
     npmrc(&client, arguments, variables, report).await;
+    pip(&client, arguments, variables, report).await;
 }
 
 /// Address, TLS, readiness and the clock, without credentials.
@@ -214,23 +216,58 @@ async fn npmrc(client: &Client, arguments: &Doctor, variables: &Variables, repor
         return report.push(bad("npmrc", format!("{} has no token for {address}; {login}", path.display())));
     };
     let who = format!("{}/-/whoami", address.trim_end_matches('/'));
-    report.push(
-        match client.http().get(who).bearer_auth(token).send().await.map(|answer| answer.status().as_u16()) {
-            Ok(200) => good("npmrc", format!("the token in {} works at {address}", path.display())),
-            Ok(401) => {
-                bad("npmrc", format!("the token in {} has ended or was revoked; {login}", path.display()))
-            }
-            Ok(403) => {
-                bad("npmrc", format!("the token in {} may not read {address}; {login}", path.display()))
-            }
-            Ok(404) => bad(
-                "npmrc",
-                format!("{address} in {} is no repository of this server; {login}", path.display()),
-            ),
-            Ok(status) => bad("npmrc", format!("{address} answered {status}")),
-            Err(error) => bad("npmrc", format!("{address}: {error}")),
-        },
-    );
+    let request = client.http().get(who).bearer_auth(token);
+    report.push(token_finding("npmrc", request, &path, address, login).await);
+}
+
+/// Whether the token in pip.conf is one this server takes; nothing is said where there is no such file.
+async fn pip(client: &Client, arguments: &Doctor, variables: &Variables, report: &mut Vec<Finding>) {
+    let Some(path) = arguments.pip_conf.clone().or_else(|| login::pip_user_file(variables)) else { return };
+    let login = "'weir login pip' writes a new one";
+    let text = match fs_err::read_to_string(&path) {
+        Ok(text) => text,
+        Err(_) if arguments.pip_conf.is_none() => return,
+        Err(error) => return report.push(bad("pip", format!("{error}; --pip-conf names another"))),
+    };
+    let Some((address, user, token)) = index_of(&text, client.endpoint().as_str()) else {
+        return report
+            .push(good("pip", format!("{} does not point to this server; {login}", path.display())));
+    };
+    if token.is_empty() {
+        return report.push(bad("pip", format!("{} has no token for {address}; {login}", path.display())));
+    }
+    let request = client.http().get(&address).basic_auth(user, Some(token));
+    report.push(token_finding("pip", request, &path, &address, login).await);
+}
+
+/// The index of a pip.conf, without user and token, and these; `None` where it is not below `base`.
+fn index_of(text: &str, base: &str) -> Option<(String, String, String)> {
+    let mut url = url::Url::parse(ini::value(text, "global", login::PIP_INDEX)?.first()?).ok()?;
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (user, token) = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    let address = String::from(url);
+    address.starts_with(&format!("{}/", base.trim_end_matches('/'))).then_some((address, user, token))
+}
+
+/// What a request with the token of a file tells of that token.
+async fn token_finding(
+    name: &'static str,
+    request: reqwest::RequestBuilder,
+    path: &Path,
+    address: &str,
+    login: &str,
+) -> Finding {
+    let path = path.display();
+    match request.send().await.map(|answer| answer.status().as_u16()) {
+        Ok(200) => good(name, format!("the token in {path} works at {address}")),
+        Ok(401) => bad(name, format!("the token in {path} has ended or was revoked; {login}")),
+        Ok(403) => bad(name, format!("the token in {path} may not read {address}; {login}")),
+        Ok(404) => bad(name, format!("{address} in {path} is no repository of this server; {login}")),
+        Ok(status) => bad(name, format!("{address} answered {status}")),
+        Err(error) => bad(name, format!("{address}: {error}")),
+    }
 }
 
 fn good(name: &'static str, text: String) -> Finding {
@@ -272,6 +309,16 @@ mod tests {
         let down = json!({ "name": "a", "url": "http://x/", "health": "down", "lastFailure": "timeout", "repositories": 1 });
         check(down, false, "timeout");
         check(json!({ "name": "a", "url": "http://x/", "health": "up", "repositories": 1 }), true, "answers");
+    }
+
+    #[test]
+    fn the_index_of_pip_is_split_from_its_token() {
+        let text = "[global]\nindex_url = http://aws:weir%5Fabc@127.0.0.1:8090/pypi/d/a-0/main/simple/\n";
+        let (address, user, token) = index_of(text, "http://127.0.0.1:8090/").unwrap();
+        assert_eq!(address, "http://127.0.0.1:8090/pypi/d/a-0/main/simple/");
+        assert_eq!((user.as_str(), token.as_str()), ("aws", "weir_abc"));
+        assert!(index_of(text, "http://127.0.0.1:809").is_none());
+        assert!(index_of("[global]\ntimeout = 1\n", "http://127.0.0.1:8090/").is_none());
     }
 
     #[test]

@@ -81,9 +81,9 @@ async fn without_a_token_every_repository_answers_with_a_challenge() {
 async fn what_is_nowhere_says_what_there_is() {
     let server = Server::start(&[]).await;
     Server::assert(
-        &server.send("GET", "/pypi/d/local-000000000000/main/simple/", &[]).await,
+        &server.send("GET", "/maven/d/local-000000000000/main/x", &[]).await,
         404,
-        "pypi is not built",
+        "maven is not built",
     );
     Server::assert(
         &server.send("GET", "/rpm/d/local-000000000000/main/x", &[]).await,

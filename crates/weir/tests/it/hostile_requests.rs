@@ -504,7 +504,7 @@ async fn queries_without_end_are_refused() {
 async fn other_doors_and_other_hosts_are_told_apart() {
     let world = World::start().await;
     let own = world.weir.authority();
-    for (format, word) in [("pypi", "not built into"), ("nonsense", "is not a package format")] {
+    for (format, word) in [("maven", "not built into"), ("nonsense", "is not a package format")] {
         let answer = world.weir.get(&format!("/{format}/d/local-000000000000/main/x"), &world.token).await;
         let text = answer.assert_status(404).text();
         assert!(text.contains(word) && text.contains("npm"), "{text}");

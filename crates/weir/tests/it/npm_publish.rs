@@ -83,7 +83,7 @@ async fn the_same_bytes_again_are_no_change_and_others_a_conflict() {
     };
     set_status("Archived").await;
     refused(&world.publish(&package).await, 409, &["status Archived"]);
-    refused(&world.publish(&other).await, 409, &["'main' already holds it"]);
+    refused(&world.publish(&other).await, 409, &["already exists in repository 'main'"]);
     set_status("Unlisted").await;
     world.publish(&package).await.assert_status(200);
     refused(&world.publish(&other).await, 409, &["other bytes"]);

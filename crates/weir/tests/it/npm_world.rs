@@ -29,7 +29,8 @@ impl World {
     /// [`start`](Self::start) with further settings.
     pub(crate) async fn start_with(settings: impl FnOnce(Builder) -> Builder) -> Self {
         let upstream = Upstream::start().await;
-        let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url());
+        let builder =
+            Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).pypi(&upstream.pypi_url());
         let weir = settings(builder).start().await;
         let token = weir.token("local").await;
         let endpoint = weir.endpoint("local", "main", "npm").await;
@@ -120,7 +121,7 @@ pub(crate) fn install_command(tool: Tool, frozen: bool) -> &'static [&'static st
         (Tool::Yarn4, true) => &["install", "--immutable"],
         (Tool::Pnpm | Tool::Bun, true) => &["install", "--frozen-lockfile"],
         (Tool::Yarn4 | Tool::Pnpm | Tool::Bun, false) => &["install"],
-        (Tool::Aws | Tool::Python, _) => panic!("{} installs no packages", tool.name()),
+        (other, _) => panic!("{} installs no npm packages", other.name()),
     }
 }
 
@@ -131,7 +132,7 @@ pub(crate) fn lock_file(tool: Tool) -> &'static str {
         Tool::Yarn1 | Tool::Yarn4 => "yarn.lock",
         Tool::Pnpm => "pnpm-lock.yaml",
         Tool::Bun => "bun.lock",
-        Tool::Aws | Tool::Python => panic!("{} has no lock file", tool.name()),
+        other => panic!("{} has no npm lock file", other.name()),
     }
 }
 

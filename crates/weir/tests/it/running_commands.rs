@@ -80,15 +80,18 @@ async fn a_server_that_is_away_or_does_not_know_the_key_is_told_in_a_sentence() 
     assert!(!path.join("written").exists());
 }
 
-/// What `weir doctor` found, by check.
+/// What `weir doctor` found, by check; of several connections what is wrong with one.
 fn findings(output: &Output) -> BTreeMap<String, (bool, String)> {
     let report = output.json();
     assert_eq!(report["good"] == json!(true), output.success(), "{output}");
-    let checks = report["checks"].as_array().expect("a list").iter().map(|check| {
+    let mut found: BTreeMap<String, (bool, String)> = BTreeMap::new();
+    for check in report["checks"].as_array().expect("a list") {
         let text = |name: &str| check[name].as_str().unwrap_or_default().to_owned();
-        (text("check"), (check["good"] == json!(true), text("text")))
-    });
-    checks.collect()
+        if found.get(&text("check")).is_none_or(|(good, _)| *good) {
+            found.insert(text("check"), (check["good"] == json!(true), text("text")));
+        }
+    }
+    found
 }
 
 #[tokio::test]
@@ -104,7 +107,7 @@ async fn doctor_finds_nothing_where_all_is_well() {
     for check in ["endpoint", "clock", "credentials", "domain", "repository", "connection", "npmrc"] {
         assert!(found.get(check).is_some_and(|(good, _)| *good), "{check}: {found:?}");
     }
-    assert!(found["connection"].1.contains("answers"), "{found:?}");
+    assert!(report.says("answers"), "{report}");
     assert!(found["npmrc"].1.contains("works"), "{found:?}");
     let text = world.weir.cli(&["doctor", "--npmrc", &npmrc]).await;
     assert!(text.assert_ok().stdout.lines().all(|line| line.starts_with('✓')), "{text}");
@@ -113,7 +116,7 @@ async fn doctor_finds_nothing_where_all_is_well() {
 
 #[tokio::test]
 async fn doctor_names_what_is_wrong_and_what_to_do() {
-    let server = builder().flag("--failed-auth-limit", "0").start().await;
+    let server = builder().pypi("http://127.0.0.1:9/").flag("--failed-auth-limit", "0").start().await;
     let doctor = async |arguments: &[&str]| {
         let output = server.cli(&[&["doctor", "--json"], arguments].concat()).await;
         assert_eq!(output.code, Some(1), "{output}");

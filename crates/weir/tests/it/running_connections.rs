@@ -219,7 +219,7 @@ async fn secrets_of_a_connection_are_sealed_and_never_shown() {
     let upstream = Upstream::start().await;
     upstream.publish(&NpmPackage::new("left-pad", "1.3.0"));
     upstream.require_token("hunter2-token");
-    let server = builder().flag("--log-level", "trace").start().await;
+    let server = builder().pypi("http://127.0.0.1:9/").flag("--log-level", "trace").start().await;
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);

@@ -13,7 +13,7 @@ const MOST_MANIFEST_BYTES: u64 = 16 << 20;
 
 /// A tarball to be published.
 #[derive(Debug)]
-pub(super) struct Tarball {
+pub(in crate::command::publish) struct Tarball {
     /// Where it lies.
     pub(super) path: PathBuf,
     /// The package, with its scope.
@@ -30,7 +30,7 @@ pub(super) struct Tarball {
 
 impl Tarball {
     /// Reads a file; blocking.
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(in crate::command::publish) fn read(path: &Path) -> Result<Self> {
         let mut hasher = Hasher::new();
         let mut file = fs_err::File::open(path)?;
         let mut buffer = vec![0; 128 << 10];
@@ -77,24 +77,4 @@ fn manifest(path: &Path, size: u64) -> Result<Value> {
         bail!("its package.json is not an object");
     }
     Ok(manifest)
-}
-
-/// All tarballs in a folder and the folders below it, by path; links are not followed. Blocking.
-pub(super) fn find(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs_err::read_dir(&folder)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            let path = entry.path();
-            if kind.is_dir() && entry.file_name() != "node_modules" {
-                folders.push(path);
-            } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "tgz") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
 }

@@ -1,0 +1,99 @@
+//! Small documents that go with a file of a version: the `.metadata` of a wheel (PEP 658), its provenance
+//! (PEP 740). What was made out of a held file is served from here; what a public registry promises is
+//! fetched, compared and kept like its indexes. Asking for one retains nothing.
+
+use crate::Registry;
+use crate::format::RemoteAsset;
+use crate::open::{OpenedAsset, absent_asset};
+use crate::scope::Scope;
+use crate::topology::{lock_read, lock_write};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, RwLock};
+use weir_core::verdict::Source;
+use weir_core::{AssetName, Error, PackageName, Result};
+use weir_store::rows::Id;
+
+/// Addresses of companions that their registry did not give as it had promised, by domain: indexes name
+/// them no more, so that clients go by the file itself.
+#[derive(Default)]
+pub(crate) struct Withdrawn {
+    by_domain: RwLock<HashMap<Id, Arc<HashSet<String>>>>,
+}
+
+/// More than that in one domain, and all are tried anew.
+const MOST_WITHDRAWN: usize = 10_000;
+
+impl Withdrawn {
+    pub(crate) fn of(&self, domain: &Id) -> Arc<HashSet<String>> {
+        lock_read(&self.by_domain).get(domain).cloned().unwrap_or_default()
+    }
+
+    fn add(&self, domain: &Id, url: String) {
+        let mut table = lock_write(&self.by_domain);
+        let urls = Arc::make_mut(table.entry(domain.clone()).or_default());
+        if urls.len() >= MOST_WITHDRAWN {
+            urls.clear();
+        }
+        urls.insert(url);
+    }
+}
+
+impl Registry {
+    /// Opens a document that goes with a file of a version (normal form). Errors as of
+    /// [`Registry::open_asset`]; BadUpstream when a public registry does not give what it promised.
+    pub async fn open_companion(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        version_key: &str,
+        companion: &AssetName,
+    ) -> Result<OpenedAsset> {
+        let (view, decision) = self.offered(scope, package, version_key).await?;
+        let absent = || absent_asset(&view, &decision.text, companion);
+        let (metadata, connection) = match decision.source {
+            Source::Held { node, version } => {
+                let row = view.held_row(node, version).ok_or_else(absent)?;
+                if let Some(asset) = self.held_asset(&row.content, companion).await?
+                    && let Some(opened) = self.open_blob(scope, row, &asset).await?
+                {
+                    return Ok(opened);
+                }
+                let connection = match &row.origin {
+                    weir_core::Origin::External { connection } => connection.clone(),
+                    weir_core::Origin::Internal { .. } => return Err(absent()),
+                };
+                view.node_connected_to(&connection).ok_or_else(absent)?;
+                (self.document_of(&view, &decision, row).await?, connection)
+            }
+            Source::Public { .. } => {
+                let connection = view.connection_of(&decision).ok_or_else(absent)?.clone();
+                (view.metadata(&decision).ok_or_else(absent)?.to_owned(), connection)
+            }
+        };
+        let promised = self.format_named(package.format)?.companion(&metadata, companion);
+        let promised = promised.ok_or_else(absent)?;
+        let domain = &scope.domain.row.id;
+        match self.promised_document(domain, &connection, &promised).await {
+            Ok(Some((body, etag))) => Ok(OpenedAsset::in_memory(body, etag, decision.time.at)),
+            Ok(None) if !promised.expected.has_digest() => Err(absent()),
+            Ok(None) => {
+                self.withdraw(domain, package, promised);
+                Err(Error::bad_upstream(format!(
+                    "{connection} promises {companion} and has none of that name"
+                )))
+            }
+            Err(Error::BadUpstream { message }) => {
+                self.withdraw(domain, package, promised);
+                Err(Error::BadUpstream { message })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn withdraw(&self, domain: &Id, package: &PackageName, promised: RemoteAsset) {
+        tracing::error!(%package, file = %promised.name, "a public registry does not give what it promised");
+        self.metrics().files_refused.inc();
+        self.inner.upstream.withdrawn.add(domain, promised.url);
+        self.inner.generations.content_changed(domain, package);
+    }
+}
