@@ -6,6 +6,7 @@ mod explain;
 mod identity;
 mod status;
 mod token;
+mod yank;
 
 use crate::error::ApiError;
 use crate::input::Input;
@@ -40,6 +41,8 @@ pub(crate) async fn run(
         ("POST", ["connections", name, "rediscover"]) => connection::rediscover(context, name).await?,
         ("POST", ["connections", name, "unpin"]) => connection::unpin(context, name, input).await?,
         ("GET", ["explain"]) => explain::show(context, input).await?,
+        ("POST", ["yank"]) => yank::yank(context, input).await?,
+        ("POST", ["unyank"]) => yank::unyank(context, input).await?,
         _ => return Err(ApiError::unknown(method, &format!("/weir/v1/{}", segments.join("/")))),
     };
     Ok(json(value))

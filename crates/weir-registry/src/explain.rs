@@ -7,13 +7,13 @@ use crate::audit::known;
 use crate::identity::principal_named;
 use crate::package::Place;
 use crate::scope::PackageRef;
-use crate::view::{Freshness, PackageView};
+use crate::view::{Freshness, PackageView, publish_time};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use weir_core::explain::Question;
 use weir_core::path::ReservedBy;
 use weir_core::verdict::{Decision, KnownIndex, Outcome, PublicIndex, PublicVersion, Rule, Source};
-use weir_core::{Action, Caller, Control, Error, PublishTime, Result, TimeSource, Timestamp, Version};
+use weir_core::{Action, Caller, Control, Error, Result, TimeSource, Timestamp, Version};
 
 /// The answer of explain, ready to be printed or sent as JSON.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -238,13 +238,6 @@ impl Telling<'_> {
     }
 }
 
-fn publish_time(published: Option<Timestamp>, now: Timestamp) -> PublishTime {
-    match published {
-        Some(at) => PublishTime { at, source: TimeSource::Registry },
-        None => PublishTime { at: now, source: TimeSource::FirstSeen },
-    }
-}
-
 /// What was known of the public indexes on the path, as the verdict saw it.
 fn known_indexes(view: &PackageView, now: Timestamp) -> BTreeMap<usize, PublicIndex> {
     let unavailable: BTreeMap<usize, &String> =
@@ -254,7 +247,7 @@ fn known_indexes(view: &PackageView, now: Timestamp) -> BTreeMap<usize, PublicIn
             let versions = remote.versions.iter().map(|version| PublicVersion {
                 key: version.version.key().clone(),
                 text: version.version.as_str().into(),
-                time: publish_time(version.published, now),
+                time: publish_time(version, now),
                 flags: version.flags.clone(),
             });
             PublicIndex::Known(KnownIndex { versions: versions.collect(), tags: remote.tags.clone() })

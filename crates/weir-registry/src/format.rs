@@ -103,6 +103,11 @@ pub trait Format: Send + Sync + 'static {
         true
     }
 
+    /// What to do where versions cannot be yanked; `None` where they can.
+    fn instead_of_yanking(&self) -> Option<&'static str> {
+        Some("'aws codeartifact update-package-versions-status' can unlist or archive one")
+    }
+
     /// Whether PublishPackageVersion takes this format.
     fn published_by_api(&self) -> bool {
         false
@@ -307,6 +312,8 @@ pub struct RemoteVersion {
     pub metadata: Range<usize>,
     /// When the registry says it was published.
     pub published: Option<Timestamp>,
+    /// When it was first seen, of one whose registry does not say; the spine's to fill in.
+    pub first_seen: Option<Timestamp>,
     /// What the registry says of it now.
     pub flags: Flags,
 }

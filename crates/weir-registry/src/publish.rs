@@ -166,7 +166,7 @@ impl Registry {
                 ),
             )
         })?;
-        let scope = self.scope_of(caller, package).await?;
+        let scope = self.scope_for(caller, package, Action::PublishPackageVersion).await?;
         let info = AssetInfo {
             name: asset.name.to_string(),
             size: Some(asset.file.size),
@@ -187,9 +187,9 @@ impl Registry {
         Ok((published.summary, info))
     }
 
-    /// The scope of a control call that publishes a package.
-    async fn scope_of(&self, caller: &Caller, package: &PackageRef) -> Result<Scope> {
-        let (action, name) = (Action::PublishPackageVersion, &package.package);
+    /// The scope of a control call that changes a package.
+    async fn scope_for(&self, caller: &Caller, package: &PackageRef, action: Action) -> Result<Scope> {
+        let name = &package.package;
         let (domain, repository) =
             self.find_repository(caller, &package.repository, action, Some(name)).await?;
         Ok(Scope { domain, repository, format: name.format, caller: caller.clone(), token: None })

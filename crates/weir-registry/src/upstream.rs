@@ -19,6 +19,7 @@ use crate::Registry;
 use crate::change::Outdated;
 use crate::settings::ConnectionSettings;
 use crate::topology::{DomainState, RepositoryState, lock_read, lock_write};
+use crate::turn::Turns;
 use breaker::Breaker;
 use client::Clients;
 use futures_util::future::BoxFuture;
@@ -27,7 +28,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use url::Url;
 use weir_core::{ConnectionName, Digest, Error, FormatName, Result, Timestamp};
-use weir_store::rows::{AuditRow, ConnectionRow};
+use weir_store::rows::{AuditRow, ConnectionRow, Id};
 
 /// How long an address that could not be found is not looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -61,6 +62,8 @@ pub(crate) struct Upstream {
     pub(crate) indexes: known::KnownIndexes,
     pub(crate) flights: flight::Flights,
     pub(crate) withdrawn: crate::companion::Withdrawn,
+    /// One asks for a companion (domain, connection, address) while others wait.
+    pub(crate) companions: Turns<(Id, ConnectionName, String)>,
     /// Places for downloads.
     pub(crate) downloads: Arc<tokio::sync::Semaphore>,
 }
@@ -110,6 +113,7 @@ impl Upstream {
             indexes: known::KnownIndexes::new(document_memory_bytes),
             flights: flight::Flights::default(),
             withdrawn: crate::companion::Withdrawn::default(),
+            companions: Turns::default(),
             downloads: Arc::new(tokio::sync::Semaphore::new(fetch::MOST_DOWNLOADS)),
         }
     }

@@ -5,6 +5,7 @@ mod cache;
 mod load;
 
 pub(crate) use cache::IndexCache;
+pub(crate) use load::publish_time;
 
 use crate::Registry;
 use crate::format::{RemotePackage, RemoteVersion};

@@ -9,6 +9,7 @@ use weir_core::Timestamp;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_init", include_str!("../migrations/0001_init.sql")),
     ("0002_derived_assets", include_str!("../migrations/0002_derived_assets.sql")),
+    ("0003_first_seen", include_str!("../migrations/0003_first_seen.sql")),
 ];
 
 /// Applies what is missing, in a transaction that the caller opened under a lock and commits.

@@ -8,6 +8,7 @@ mod deleted;
 mod document;
 mod domain;
 mod event;
+mod first_seen;
 mod package;
 mod pin;
 mod principal;

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     /// Say why a repository offers a package or a version, or does not
     #[command(after_help = "Example:\n  weir explain npm left-pad@1.3.0 --repository main")]
     Explain(Explain),
+    /// Warn off a published version without taking it away (PEP 592)
+    #[command(after_help = "Example:\n  weir yank pypi widget@1.2.0 --reason \"loses data\"")]
+    Yank(Yank),
     /// External connections: where the public registries are
     #[command(
         after_help = "Example:\n  weir connections\n  weir connections set public:npmjs https://mirror.example.com/npm/"
@@ -136,6 +139,31 @@ pub(crate) struct Explain {
     /// Ask on behalf of this user (ARN or name)
     #[arg(long, value_name = "USER")]
     pub(crate) principal: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The server
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// `weir yank`
+#[derive(Debug, Args)]
+pub(crate) struct Yank {
+    /// The format, such as pypi
+    pub(crate) format: String,
+    /// The version: widget@1.2.0
+    #[arg(value_name = "PACKAGE@VERSION")]
+    pub(crate) package: String,
+    /// Why; installers print it
+    #[arg(long, value_name = "TEXT", conflicts_with = "undo")]
+    pub(crate) reason: Option<String>,
+    /// Take the yank back
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Where it was published
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

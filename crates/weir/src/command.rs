@@ -11,6 +11,7 @@ mod output;
 mod publish;
 mod token;
 mod toml_lines;
+mod yank;
 
 use crate::cli::{Cli, Command, KeyCommand, Migrate, Serve, ShowConfig};
 use crate::config::{self, Config, ConfigError, SettingFlags, StoreFlags, Values, Variables};
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config(arguments) => show_config(arguments, &variables)?,
         Command::Migrate(arguments) => migrate(arguments, &variables).await?,
         Command::Explain(arguments) => explain::run(arguments, &variables).await?,
+        Command::Yank(arguments) => yank::run(arguments, &variables).await?,
         Command::Connections(arguments) => connections::run(arguments, &variables).await?,
         Command::User(arguments) => identity::user(arguments.command, &variables).await?,
         Command::Key(arguments) => match arguments.command {

@@ -89,7 +89,13 @@ fn read_version(
     }
     let flags = Flags { deprecated: facts.deprecated.and_then(deprecation), ..Flags::default() };
     let published = time.and_then(|text| text.trim_matches('"').parse::<Timestamp>().ok());
-    Some(RemoteVersion { version, metadata: range_within(document, manifest.get()), published, flags })
+    Some(RemoteVersion {
+        version,
+        metadata: range_within(document, manifest.get()),
+        published,
+        first_seen: None,
+        flags,
+    })
 }
 
 /// Where in the document a text borrowed from it stands.

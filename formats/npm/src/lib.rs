@@ -64,6 +64,10 @@ impl Format for Npm {
         describe::describe(metadata)
     }
 
+    fn instead_of_yanking(&self) -> Option<&'static str> {
+        Some("'npm deprecate' warns of one")
+    }
+
     fn display_version_rule(&self) -> DisplayVersionRule {
         DisplayVersionRule::LatestTag
     }

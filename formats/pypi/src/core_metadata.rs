@@ -237,6 +237,7 @@ fn keywords(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const METADATA: &str = "Metadata-Version: 2.4\nName: Weir_Demo\nVersion: 1.0\nSummary: A demo\n\
         Home-page: UNKNOWN\nProject-URL: Home Page, https://example.test/home\n\
@@ -270,6 +271,21 @@ mod tests {
         let metadata = CoreMetadata::parse("PKG-INFO", old.as_bytes()).unwrap();
         assert_eq!(metadata.description(), Some("first\nsecond\nthird"));
         assert_eq!(metadata.info(false).keywords, ["a", "b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = CoreMetadata::parse("METADATA", &bytes);
+        }
+
+        #[test]
+        fn any_lines_are_read_or_refused(text in "([A-Za-z:| \\t\\r\\n-]|Name: x\\n|Version: 1\\n){0,60}") {
+            if let Ok(metadata) = CoreMetadata::parse("METADATA", text.as_bytes()) {
+                let info = metadata.info(true);
+                prop_assert!(metadata.json().contains_key("name") && info.keywords.len() <= text.len());
+            }
+        }
     }
 
     #[test]

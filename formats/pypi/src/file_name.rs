@@ -109,6 +109,7 @@ pub(crate) fn python_version<'a>(file: &FileName<'a>) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn check(project: &str, file: &str) -> Option<(Kind, String, String)> {
         let package = name::parse(project).unwrap();
@@ -139,6 +140,18 @@ mod tests {
         let python = |file: &str| python_version(&read(&package, file).unwrap()).to_owned();
         assert_eq!(python("x-1-7-py2.py3-none-any.whl"), "py2.py3");
         assert_eq!((python("x-1.tar.gz"), python("x-1-py2.7.egg")), ("source".into(), "2.7".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_read_or_not(stem in "(weir|demo|[-_.+!0-9a-z]){0,40}", ending in "(\\.whl|\\.tar\\.gz|\\.egg|\\.zip)?") {
+            let package = name::parse("weir-demo").unwrap();
+            let file = format!("{stem}{ending}");
+            if let Some(found) = read(&package, &file) {
+                prop_assert!(file.ends_with(found.rest) || file.contains(found.rest));
+                prop_assert!(file.contains(found.version.as_str()));
+            }
+        }
     }
 
     #[test]

@@ -99,6 +99,10 @@ impl Format for PyPi {
         held.merged(new).write()
     }
 
+    fn instead_of_yanking(&self) -> Option<&'static str> {
+        None
+    }
+
     fn follows_new_files(&self) -> bool {
         true
     }

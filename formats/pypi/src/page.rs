@@ -151,6 +151,9 @@ pub(crate) fn release<'a>(view: &'a PackageView, decision: &'a Decision) -> Resu
     let mut files = document.files;
     files.retain(|file| view.can_give(decision, &file.filename));
     for file in &mut files {
+        if file.upload_time.is_none() {
+            file.upload_time = Some(format!("{:.6}", decision.time.at).into());
+        }
         if !is_public {
             file.yanked = decision.flags.yanked.as_deref().map(Cow::Borrowed);
         }

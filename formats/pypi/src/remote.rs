@@ -216,6 +216,7 @@ fn arrange(package: &PackageName, page: Page<'_>) -> Result<RemotePackage> {
             version,
             metadata: start..text.len(),
             published: published(&document),
+            first_seen: None,
             flags,
         });
     }
@@ -238,6 +239,7 @@ fn published(document: &VersionDocument<'_>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn document(body: impl Into<bytes::Bytes>) -> Document {
         Document { body: body.into(), url: "http://index.example.test/simple/weir-demo/".into() }
@@ -316,6 +318,22 @@ mod tests {
         assert_eq!((file.hash("sha256"), file.core_metadata.as_deref()), (Some(&*sha), Some(&*sha)));
         assert_eq!((file.requires_python.as_deref(), file.yanked.as_deref()), (Some(">=3.8"), Some("")));
         assert!(remote.text(&remote.metadata).contains("quarantined"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_page_is_read_or_refused(at in 0..JSON.len(), byte in 0..128u8, cut in any::<bool>()) {
+            let mut page = JSON.as_bytes().to_vec();
+            page[at] = byte;
+            if cut {
+                page.truncate(at);
+            }
+            if let Ok(remote) = read(&name::parse("weir-demo").unwrap(), &document(page)) {
+                for version in &remote.versions {
+                    prop_assert!(VersionDocument::read(remote.text(&version.metadata)).is_ok());
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,11 +6,14 @@ use crate::audit::known;
 use crate::change::Outdated;
 use crate::event::{Changes, Operation, VersionEvent, record_event};
 use crate::retain::Context;
-use crate::scope::Scope;
+use crate::scope::{PackageRef, Scope};
 use crate::view::{Freshness, PackageView};
 use weir_core::error::Resource;
-use weir_core::{Action, Error, Flags, OriginKind, PackageName, Result};
+use weir_core::{Action, Caller, Error, Flags, OriginKind, PackageName, Result};
 use weir_store::rows::{PackageRow, VersionRow};
+
+/// A reason stands on a page beside every file.
+const MOST_REASON: usize = 500;
 
 impl Registry {
     /// Sets a tag of the repository's own record; the version (normal form) must be offered here.
@@ -99,6 +102,35 @@ impl Registry {
         })
         .await?;
         Ok(())
+    }
+
+    /// Yanks an INTERNAL version that the repository holds, for a reason that may be empty, or with `None` takes
+    /// that back; gives the version as published. Invalid for a format without yanking.
+    pub async fn set_yanked(
+        &self,
+        caller: &Caller,
+        package: &PackageRef,
+        version: &str,
+        reason: Option<&str>,
+    ) -> Result<String> {
+        if let Some(reason) =
+            reason.filter(|reason| reason.len() > MOST_REASON || reason.contains(char::is_control))
+        {
+            let rule = format_args!("must be one line of at most {MOST_REASON} bytes, not {}", reason.len());
+            return Err(Error::invalid("reason", rule));
+        }
+        let scope = self.scope_for(caller, package, Action::PutPackageMetadata).await?;
+        let format = self.format_named(package.package.format)?;
+        let Some(instead) = format.instead_of_yanking() else {
+            let key = format.parse_version(version)?.key().clone();
+            let view = self.view_unchecked(&scope, &package.package, Freshness::Usual).await?;
+            let row = internal_version(&view, &key)?;
+            let flags = Flags { yanked: reason.map(Into::into), ..row.flags.clone() };
+            self.set_flags(&scope, &package.package, vec![(key.to_string(), flags)]).await?;
+            return Ok(row.text.to_string());
+        };
+        let name = package.package.format;
+        Err(Error::invalid("format", format_args!("{name} versions cannot be yanked; {instead}")))
     }
 
     /// Removes INTERNAL versions (normal forms), if the record still has this sequence (npm's `_rev`). The

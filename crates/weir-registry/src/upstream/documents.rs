@@ -15,6 +15,7 @@ use reqwest::StatusCode;
 use reqwest::header::{
     CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::{ConnectionName, Digest, Digests, Error, Hasher, PackageName, Result, Timestamp};
@@ -77,8 +78,9 @@ impl Registry {
         let target = self.upstream_connection(connection).await?;
         let remote = RemoteSession::new(self, domain, &target, Asking::Registry(freshness));
         match format.fetch(&remote, package).await {
-            Ok(fetched) => {
+            Ok(mut fetched) => {
                 remote.store_pending().await?;
+                self.note_first_sight(domain, connection, package, fetched.as_mut()).await?;
                 Ok(remote.conclude(fetched, before))
             }
             // What cannot be read is not kept, and the last index that could be read goes on being served.
@@ -87,7 +89,8 @@ impl Registry {
                 tracing::error!(%connection, %package, message, "refused an index of a public registry");
                 let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
                 match format.fetch(&held, package).await {
-                    Ok(Some(fetched)) => {
+                    Ok(Some(mut fetched)) => {
+                        self.note_first_sight(domain, connection, package, Some(&mut fetched)).await?;
                         let mut known = held.conclude(Some(fetched), before);
                         known.failure = Failure::of(Error::BadUpstream { message }).ok();
                         Ok(known)
@@ -109,8 +112,49 @@ impl Registry {
     ) -> Result<Arc<KnownIndex>> {
         let target = self.upstream_connection(connection).await?;
         let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
-        let fetched = format.fetch(&held, package).await?;
+        let mut fetched = format.fetch(&held, package).await?;
+        self.note_first_sight(domain, connection, package, fetched.as_mut()).await?;
         Ok(Arc::new(held.conclude(fetched, None)))
+    }
+
+    /// Remembers when versions were first seen whose registry does not tell when they were published, so that
+    /// waiting times and lock files do not depend on when an index was fetched last.
+    async fn note_first_sight(
+        &self,
+        domain: &Id,
+        connection: &ConnectionName,
+        package: &PackageName,
+        fetched: Option<&mut RemotePackage>,
+    ) -> Result<()> {
+        let Some(fetched) = fetched else { return Ok(()) };
+        if fetched.versions.iter().all(|version| version.published.is_some()) {
+            return Ok(());
+        }
+        let coordinate = format!("{}/{}/{}", package.format, package.namespace_or_empty(), package.name);
+        let known = self.inner.store.read().await?.first_seen(domain, connection, &coordinate).await?;
+        let now = self.now();
+        let mut new = BTreeMap::new();
+        for version in fetched.versions.iter_mut().filter(|version| version.published.is_none()) {
+            let key: &str = version.version.key();
+            let first = known.get(key).copied();
+            if first.is_none() {
+                new.insert(key.to_owned(), now);
+            }
+            version.first_seen = first.or(Some(now));
+        }
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (domain, connection) = (domain.clone(), connection.clone());
+        self.inner
+            .store
+            .write(move |session| {
+                Box::pin(async move {
+                    let noted = session.note_first_seen(&domain, &connection, &coordinate, &new);
+                    Ok::<_, Error>(noted.await?)
+                })
+            })
+            .await
     }
 
     fn is_fresh(&self, known: &KnownIndex, freshness: Freshness) -> bool {
@@ -136,15 +180,44 @@ impl Registry {
         promised: &RemoteAsset,
     ) -> Result<Option<(Bytes, String)>> {
         let target = self.upstream_connection(connection).await?;
-        let path = target.document_path(&promised.url);
-        let row = self.inner.store.read().await?.document(domain, connection, &path).await?;
-        let kept = row.and_then(|row| row.body).map(|(digest, _)| digest);
-        if let Some(digest) = kept.filter(|digest| promised.expected.sha256 == Some(*digest))
-            && let Some(body) = read_document(self, domain, digest).await?
-        {
-            return Ok(Some((body, digest.hex())));
+        if let Some(kept) = self.kept_as_promised(domain, &target, promised).await? {
+            return Ok(Some(kept));
         }
-        let remote = RemoteSession::new(self, domain, &target, Asking::Registry(Freshness::Usual));
+        let key = (domain.clone(), connection.clone(), promised.url.clone());
+        let turn = self.inner.upstream.companions.of(&key);
+        let mine = turn.take().await?;
+        if mine.waited
+            && let Some(kept) = self.kept_as_promised(domain, &target, promised).await?
+        {
+            return Ok(Some(kept));
+        }
+        mine.end(self.ask_promised(domain, &target, promised).await)
+    }
+
+    async fn kept_as_promised(
+        &self,
+        domain: &Id,
+        target: &Connection,
+        promised: &RemoteAsset,
+    ) -> Result<Option<(Bytes, String)>> {
+        let Some(expected) = promised.expected.sha256 else { return Ok(None) };
+        let path = target.document_path(&promised.url);
+        let row = self.inner.store.read().await?.document(domain, &target.name, &path).await?;
+        if row.and_then(|row| row.body).is_none_or(|(digest, _)| digest != expected) {
+            return Ok(None);
+        }
+        let body = read_document(self, domain, expected).await?;
+        Ok(body.map(|body| (body, expected.hex())))
+    }
+
+    async fn ask_promised(
+        &self,
+        domain: &Id,
+        target: &Arc<Connection>,
+        promised: &RemoteAsset,
+    ) -> Result<Option<(Bytes, String)>> {
+        let connection = &target.name;
+        let remote = RemoteSession::new(self, domain, target, Asking::Registry(Freshness::Usual));
         let Some(document) = remote.document(&promised.url, "*/*").await? else {
             remote.store_pending().await?;
             return Ok(None);

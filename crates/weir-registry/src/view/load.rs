@@ -3,7 +3,7 @@
 use super::cache::Stamps;
 use super::{Failure, Freshness, PackageView};
 use crate::Registry;
-use crate::format::{Format, RemotePackage};
+use crate::format::{Format, RemotePackage, RemoteVersion};
 use crate::scope::Scope;
 use crate::upstream::known::KnownIndex as Known;
 use std::cmp::Ordering;
@@ -195,7 +195,7 @@ impl Offers {
             .map(|version| PublicVersion {
                 key: version.version.key().clone(),
                 text: version.version.as_str().into(),
-                time: publish_time(version.published, known.fetched_at),
+                time: publish_time(version, known.fetched_at),
                 flags: version.flags.clone(),
             })
             .collect();
@@ -205,11 +205,11 @@ impl Offers {
     }
 }
 
-/// The registry's own time, else the moment its index was seen.
-pub(crate) fn publish_time(published: Option<Timestamp>, seen_at: Timestamp) -> PublishTime {
-    match published {
+/// The registry's own time, else when the version was first seen, else when its index was.
+pub(crate) fn publish_time(version: &RemoteVersion, seen_at: Timestamp) -> PublishTime {
+    match version.published {
         Some(at) => PublishTime { at, source: TimeSource::Registry },
-        None => PublishTime { at: seen_at, source: TimeSource::FirstSeen },
+        None => PublishTime { at: version.first_seen.unwrap_or(seen_at), source: TimeSource::FirstSeen },
     }
 }
 

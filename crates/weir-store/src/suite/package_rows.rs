@@ -497,6 +497,28 @@ async fn the_first_pin_wins() {
 }
 
 #[tokio::test]
+async fn the_first_sight_of_a_version_stays() {
+    on_every_engine(async |store| {
+        let (domain, _) = furnished(store).await;
+        let moments = |pairs: &[(&str, i64)]| pairs.iter().map(|(v, s)| ((*v).to_owned(), at(*s))).collect();
+        let (early, late) = (moments(&[("1", 70)]), moments(&[("1", 80), ("2", 80)]));
+        write(store, move |session| {
+            Box::pin(async move {
+                assert!(session.first_seen(&domain, &npmjs(), "npm//x").await?.is_empty());
+                session.note_first_seen(&domain, &npmjs(), "npm//x", &early).await?;
+                session.note_first_seen(&domain, &npmjs(), "npm//x", &late).await?;
+                let found = session.first_seen(&domain, &npmjs(), "npm//x").await?;
+                assert_eq!((found["1"], found["2"]), (at(70), at(80)));
+                assert!(session.first_seen(&domain, &npmjs(), "npm//y").await?.is_empty());
+                Ok(())
+            })
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_files_of_a_deleted_version_are_remembered() {
     on_every_engine(async |store| {
         let (domain, repository) = furnished(store).await;

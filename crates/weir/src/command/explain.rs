@@ -54,7 +54,7 @@ fn text(told: &Value) -> String {
 }
 
 /// `@scope/name@1.0.0` is `@scope/name` and `1.0.0`.
-fn split_version(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split_version(text: &str) -> (&str, Option<&str>) {
     match text.rfind('@') {
         Some(at) if at > 0 => (&text[..at], Some(&text[at + 1..])),
         _ => (text, None),
@@ -62,7 +62,7 @@ fn split_version(text: &str) -> (&str, Option<&str>) {
 }
 
 /// `@scope/name`, `group:artifact`, `namespace/name`.
-fn split_namespace(package: &str) -> (Option<&str>, &str) {
+pub(super) fn split_namespace(package: &str) -> (Option<&str>, &str) {
     let bare = package.strip_prefix('@').unwrap_or(package);
     match bare.split_once(['/', ':']) {
         Some((namespace, name)) => (Some(namespace), name),
