@@ -25,6 +25,14 @@ pub(crate) const TEXT_HTML: &str = "text/html";
 /// The version of the simple index that the pages are of.
 const API_VERSION: &str = "1.4";
 
+/// Digests that Python's hashlib makes on every machine. pip refuses a file of which a page names another kind,
+/// and where the system forbids the weak ones it refuses those too.
+const STRONG: [&str; 10] = [
+    "sha256", "sha512", "sha384", "sha224", "sha3_256", "sha3_512", "sha3_384", "sha3_224", "blake2b",
+    "blake2s",
+];
+const WEAK: [&str; 2] = ["sha1", "md5"];
+
 /// What may stand unescaped in one segment of a path.
 const IN_SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'!');
@@ -95,9 +103,8 @@ impl<'a> Page<'a> {
         out.push_str("<a href=\"");
         escape(&relative(&release.version, &file.filename), out);
         // Clients take one digest, and the first two are the ones they all know.
-        let best = ["sha256", "sha512"].into_iter().find_map(|name| Some((name, file.hash(name)?)));
-        let best = best.or_else(|| file.hashes.first().map(|(name, hex)| (&**name, &**hex)));
-        if let Some((name, hex)) = best {
+        let mut known = STRONG.into_iter().chain(WEAK);
+        if let Some((name, hex)) = known.find_map(|name| Some((name, file.hash(name)?))) {
             let _ = write!(out, "#{name}={hex}");
         }
         out.push('"');
@@ -168,6 +175,15 @@ pub(crate) fn release<'a>(view: &'a PackageView, decision: &'a Decision) -> Resu
     }
     files.sort_by(|left, right| left.filename.cmp(&right.filename));
     Ok(Release { version: decision.text.clone(), files })
+}
+
+/// The digests of a file that its page names: the strong ones, or where there is none the weak ones.
+fn listed_hashes<'a>(file: &File<'a>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    let of = |names: &[&str]| -> Vec<_> {
+        file.hashes.iter().filter(|(name, _)| names.contains(&&**name)).cloned().collect()
+    };
+    let strong = of(&STRONG);
+    if strong.is_empty() { of(&WEAK) } else { strong }
 }
 
 /// Where a registry keeps the metadata of a file (PEP 658).
@@ -270,7 +286,7 @@ impl Serialize for Listed<'_, '_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("filename", &file.filename)?;
         map.serialize_entry("url", &relative(version, &file.filename))?;
-        map.serialize_entry("hashes", &Hashes(&file.hashes))?;
+        map.serialize_entry("hashes", &Hashes(&listed_hashes(file)))?;
         file.serialize_facts(&mut map)?;
         match file.yanked.as_deref() {
             None => map.serialize_entry("yanked", &false)?,
@@ -336,6 +352,24 @@ mod tests {
             "{html}"
         );
         assert!(!json.contains("secret") && !html.contains("secret"));
+    }
+
+    #[test]
+    fn digests_that_pip_does_not_know_are_not_named() {
+        let page = |hashes: &[&'static str]| {
+            let hashes = hashes.iter().map(|name| ((*name).into(), "ab".into())).collect();
+            check(File { filename: "x.whl".into(), hashes, ..File::default() })
+        };
+        let (json, html) = page(&["blake2b_256", "md5", "sha256", "sha512"]);
+        assert!(json.contains(r#""hashes":{"sha256":"ab","sha512":"ab"}"#), "{json}");
+        assert!(html.contains("x.whl#sha256=ab\""), "{html}");
+        let (json, html) = page(&["blake2b_256", "md5"]);
+        assert!(
+            json.contains(r#""hashes":{"md5":"ab"}"#) && html.contains("x.whl#md5=ab\""),
+            "{json} {html}"
+        );
+        let (json, html) = page(&["blake2b_256"]);
+        assert!(json.contains(r#""hashes":{}"#) && html.contains("x.whl\">"), "{json} {html}");
     }
 
     #[test]
