@@ -153,8 +153,7 @@ impl World {
     pub(crate) fn fetched_files(&self) -> Vec<String> {
         let paths = self.upstream.requests().into_iter().map(|seen| seen.path);
         let files = paths.filter(|path| path.starts_with("/files/") && !path.ends_with(".metadata"));
-        let mut names: Vec<_> =
-            files.filter_map(|path| path.rsplit('/').next().map(str::to_owned)).collect();
+        let mut names: Vec<_> = files.filter_map(|path| path.rsplit('/').next().map(str::to_owned)).collect();
         names.sort();
         names
     }
