@@ -62,7 +62,7 @@ impl Registry {
                     weir_core::Origin::External { connection } => connection.clone(),
                     weir_core::Origin::Internal { .. } => return Err(absent()),
                 };
-                view.node_connected_to(&connection).ok_or_else(absent)?;
+                view.node_leading_to(&connection).ok_or_else(absent)?;
                 (self.document_of(&view, &decision, row).await?, connection)
             }
             Source::Public { .. } => {

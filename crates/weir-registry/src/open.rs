@@ -284,7 +284,7 @@ impl Registry {
         let Origin::External { connection } = &row.origin else {
             return Err(Error::internal("an internal version with promised files"));
         };
-        let holder = view.node_connected_to(connection).ok_or_else(|| {
+        let holder = view.node_leading_to(connection).ok_or_else(|| {
             Error::unavailable(format!(
                 "{asset} of {} was never fetched, and {connection} cannot be reached from this repository any more",
                 row.text

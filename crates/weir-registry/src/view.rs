@@ -51,8 +51,9 @@ pub struct PackageView {
     pub(crate) fresh_until: Option<Timestamp>,
     /// Documents of held versions, loaded for rendering.
     pub(crate) metadata: HashMap<Id, String>,
-    /// Of held versions whose connection cannot be reached from here: the files that are here.
-    pub(crate) only_files: HashMap<Id, HashSet<String>>,
+    /// Of held public versions whose files follow an index: those whose bytes are here. Loaded with
+    /// `metadata`.
+    pub(crate) files_here: HashMap<Id, HashSet<String>>,
     /// Whether files of its versions follow a public index (`Format::follows_new_files`).
     pub(crate) follows_new_files: bool,
     /// Addresses of companions that their registry does not give as it promised.
@@ -78,44 +79,43 @@ impl PackageView {
     /// index: its connection is on the path, and every repository of the path that has the version has it
     /// from a public registry with the status Published or Unlisted (`codeartifact.md` 9.2).
     pub fn public_metadata(&self, decision: &Decision) -> Option<&str> {
-        let Source::Held { node, version } = decision.source else {
+        if let Source::Public { .. } = decision.source {
             return self.metadata(decision);
-        };
-        let connection = match &self.held_row(node, version)?.origin {
-            Origin::External { connection } if self.follows_new_files => connection,
-            Origin::External { .. } | Origin::Internal { .. } => return None,
-        };
-        let mut public = None;
-        for stop in &self.verdict.path.stops {
-            match *stop {
-                Stop::Held(node) => {
-                    let held = self.nodes[node].record.iter().flat_map(|record| &record.versions);
-                    let same = held.filter(|held| held.key == decision.key);
-                    let mut frozen = same.filter(|held| {
-                        held.origin.kind() == OriginKind::Internal || !held.status.is_downloadable()
-                    });
-                    if frozen.next().is_some() {
-                        return None;
-                    }
-                }
-                Stop::Connection(node) if self.nodes[node].connection.as_ref() == Some(connection) => {
-                    public = public.or(Some(node));
-                }
-                Stop::Connection(_) => {}
-            }
         }
-        let remote = self.remotes.get(&public?)?;
+        let remote = self.remotes.get(&self.followed(decision)?)?;
         let found = remote.versions.iter().find(|found| *found.version.key() == decision.key)?;
         Some(remote.text(&found.metadata))
     }
 
-    /// Whether a file that the version's document names can be had: not if it was never fetched and its
-    /// registry is out of reach. Known only inside the `render` of [`Registry::index`] and after
-    /// [`Registry::view_with_metadata`].
-    pub fn can_give(&self, decision: &Decision, file: &str) -> bool {
-        let Source::Held { node, version } = decision.source else { return true };
+    /// The node whose public index the files of a held version follow.
+    fn followed(&self, decision: &Decision) -> Option<usize> {
+        let Source::Held { node, version } = decision.source else { return None };
+        let connection = match &self.held_row(node, version)?.origin {
+            Origin::External { connection } if self.follows_new_files => connection,
+            Origin::External { .. } | Origin::Internal { .. } => return None,
+        };
+        let mut held = self.verdict.path.stops.iter().filter_map(|stop| match *stop {
+            Stop::Held(node) => self.nodes[node].record.as_ref(),
+            Stop::Connection(_) => None,
+        });
+        let is_frozen = held.any(|record| {
+            let mut same = record.versions.iter().filter(|held| held.key == decision.key);
+            same.any(|held| held.origin.kind() == OriginKind::Internal || !held.status.is_downloadable())
+        });
+        if is_frozen { None } else { self.node_leading_to(connection) }
+    }
+
+    /// Whether the files of a held version follow a public index that is known.
+    pub fn follows_known_index(&self, decision: &Decision) -> bool {
+        self.followed(decision).is_some_and(|node| self.remotes.contains_key(&node) || self.failure.is_none())
+    }
+
+    /// Whether the bytes of a file of a held version are here: those of internal ones always are. Known only inside
+    /// the `render` of [`Registry::index`] and after [`Registry::view_with_metadata`].
+    pub fn is_here(&self, decision: &Decision, file: &str) -> bool {
+        let Source::Held { node, version } = decision.source else { return false };
         let Some(row) = self.held_row(node, version) else { return false };
-        self.only_files.get(&row.content).is_none_or(|here| here.contains(file))
+        self.files_here.get(&row.content).is_none_or(|here| here.contains(file))
     }
 
     /// Whether the registry did not give the companion at this address as it had promised.
@@ -128,9 +128,12 @@ impl PackageView {
         self.records.get(node)?.as_ref()?.1.get(version)
     }
 
-    /// A repository of the chain with this connection.
-    pub(crate) fn node_connected_to(&self, connection: &ConnectionName) -> Option<usize> {
-        self.nodes.iter().position(|node| node.connection.as_ref() == Some(connection))
+    /// The repository of the path whose connection this is; a control or a reserved name may cut it off.
+    pub(crate) fn node_leading_to(&self, connection: &ConnectionName) -> Option<usize> {
+        self.verdict.path.stops.iter().find_map(|stop| match *stop {
+            Stop::Connection(node) if self.nodes[node].connection.as_ref() == Some(connection) => Some(node),
+            Stop::Connection(_) | Stop::Held(_) => None,
+        })
     }
 
     /// Package-level documents, nearest first: those of records, and those of public indexes.
@@ -157,11 +160,7 @@ impl PackageView {
             Source::Held { node, version } => {
                 let held = self.nodes.get(node)?.record.as_ref()?.versions.get(version)?;
                 let Origin::External { connection } = &held.origin else { return None };
-                let mut asked = self.verdict.path.stops.iter().filter_map(|stop| match stop {
-                    Stop::Connection(node) => self.nodes.get(*node)?.connection.as_ref(),
-                    Stop::Held(_) => None,
-                });
-                asked.find(|name| *name == connection)
+                self.nodes.get(self.node_leading_to(connection)?)?.connection.as_ref()
             }
         }
     }

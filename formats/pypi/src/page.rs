@@ -143,12 +143,17 @@ impl<'a> Page<'a> {
 pub(crate) fn release<'a>(view: &'a PackageView, decision: &'a Decision) -> Result<Release<'a>> {
     let mut document = VersionDocument::read(view.metadata(decision).unwrap_or("{}"))?;
     let is_public = view.is_public(decision);
-    let public =
-        view.public_metadata(decision).filter(|_| is_public).map(VersionDocument::read).transpose()?;
-    if let Some(public) = public {
+    let reachable = view.connection_of(decision).is_some();
+    if view.follows_known_index(decision) {
+        let public =
+            view.public_metadata(decision).map(VersionDocument::read).transpose()?.unwrap_or_default();
         let yanked: HashMap<Cow<'_, str>, Option<Cow<'_, str>>> =
             public.files.iter().map(|file| (file.filename.clone(), file.yanked.clone())).collect();
         document = document.merged(public);
+        // What was never fetched and is gone from the index cannot be had any more.
+        document
+            .files
+            .retain(|file| yanked.contains_key(&file.filename) || view.is_here(decision, &file.filename));
         for file in &mut document.files {
             if let Some(now) = yanked.get(&file.filename) {
                 file.yanked.clone_from(now);
@@ -156,7 +161,7 @@ pub(crate) fn release<'a>(view: &'a PackageView, decision: &'a Decision) -> Resu
         }
     }
     let mut files = document.files;
-    files.retain(|file| view.can_give(decision, &file.filename));
+    files.retain(|file| reachable || view.is_here(decision, &file.filename));
     for file in &mut files {
         if file.upload_time.is_none() {
             file.upload_time = Some(format!("{:.6}", decision.time.at).into());
@@ -164,7 +169,7 @@ pub(crate) fn release<'a>(view: &'a PackageView, decision: &'a Decision) -> Resu
         if !is_public {
             file.yanked = decision.flags.yanked.as_deref().map(Cow::Borrowed);
         }
-        let gives = |ending: &str| view.can_give(decision, &format!("{}{ending}", file.filename));
+        let gives = |ending: &str| reachable || view.is_here(decision, &format!("{}{ending}", file.filename));
         let withdrawn = |url: &str| view.is_withdrawn(url) || !gives(".metadata");
         let promised = file.core_metadata.take().filter(|_| !withdrawn(&metadata_url(&file.url)));
         // That of a source distribution may still change when it is built, so it is not named.

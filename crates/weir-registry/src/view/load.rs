@@ -82,7 +82,7 @@ impl Registry {
             stale_s: offers.stale_since.map(|since| now.as_second() - since.as_second()),
             fresh_until,
             metadata: HashMap::new(),
-            only_files: HashMap::new(),
+            files_here: HashMap::new(),
             follows_new_files: format.follows_new_files(),
             withdrawn: self.inner.upstream.withdrawn.of(&scope.domain.row.id),
         })
@@ -122,18 +122,15 @@ impl Registry {
     /// The view with the documents of all held versions that it offers.
     pub(super) async fn with_metadata(&self, view: &PackageView) -> Result<PackageView> {
         let mut wanted: Vec<Id> = Vec::new();
-        let mut unreachable: Vec<Id> = Vec::new();
+        let mut following: Vec<Id> = Vec::new();
         for decision in &view.verdict.versions {
             if let (Source::Held { node, version }, Outcome::Offered { .. }) =
                 (decision.source, &decision.outcome)
                 && let Some(row) = view.held_row(node, version)
             {
                 wanted.push(row.content.clone());
-                if let Origin::External { connection } = &row.origin
-                    && view.follows_new_files
-                    && view.node_connected_to(connection).is_none()
-                {
-                    unreachable.push(row.content.clone());
+                if matches!(row.origin, Origin::External { .. }) && view.follows_new_files {
+                    following.push(row.content.clone());
                 }
             }
         }
@@ -141,9 +138,9 @@ impl Registry {
         if !wanted.is_empty() {
             let mut session = self.inner.store.read().await?;
             view.metadata = session.contents_metadata(&wanted).await?.into_iter().collect();
-            view.only_files = unreachable.iter().map(|content| (content.clone(), HashSet::new())).collect();
-            for asset in session.assets_of(&unreachable).await?.into_iter().filter(AssetRow::is_held) {
-                view.only_files.entry(asset.content).or_default().insert(asset.name);
+            view.files_here = following.iter().map(|content| (content.clone(), HashSet::new())).collect();
+            for asset in session.assets_of(&following).await?.into_iter().filter(AssetRow::is_held) {
+                view.files_here.entry(asset.content).or_default().insert(asset.name);
             }
         }
         Ok(view)

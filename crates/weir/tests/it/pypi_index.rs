@@ -85,7 +85,7 @@ impl World {
         self.weir.endpoint("local", name, "pypi").await
     }
 
-    /// Gives a repository these upstreams in place of those it has (`PATCH`), or makes it (`POST`).
+    /// Gives a repository these upstreams in place of those it has (`PUT`), or makes it (`POST`).
     pub(crate) async fn put_upstreams(&self, method: &str, name: &str, upstreams: &[&str]) {
         let upstreams: Vec<Value> = upstreams.iter().map(|name| json!({ "repositoryName": name })).collect();
         let body = json!({ "upstreams": upstreams }).to_string();
