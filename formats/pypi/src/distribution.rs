@@ -44,75 +44,72 @@ impl Source<'_> {
     /// that project and version are what the file's name says. Errors: Invalid names the part and the rule;
     /// TooLarge the limit.
     pub(crate) fn check(self) -> Result<Distribution> {
-        let limits = ArchiveLimits::of(self.size);
-        let (what, read) = self.name;
-        let (package, bytes) = (
-            self.package,
+        let Self { package, name: (what, read), file, size } = self;
+        let limits = ArchiveLimits::of(size);
+        if is_zip(read) {
+            let mut zip = Zip::open(file, size, &limits)?;
+            let path = metadata_path(package, read, &zip)?;
             match read.kind {
-                Kind::Wheel => {
-                    let mut zip = Zip::open(self.file, self.size, &limits)?;
-                    let folder = dist_info(self.package, read, &zip)?;
-                    check_wheel(&mut zip, &folder)?;
-                    read_entry(&mut zip, &format!("{folder}/METADATA"), core_metadata::MAX_BYTES)?
-                }
-                Kind::Source if read.rest == ".zip" => {
-                    let mut zip = Zip::open(self.file, self.size, &limits)?;
-                    let folder = zipped_folder(self.package, read, &zip)?;
-                    zip.read_all(&mut |_, _| Ok(()))?;
-                    read_entry(&mut zip, &format!("{folder}/PKG-INFO"), core_metadata::MAX_BYTES)?
-                }
-                Kind::Source => {
-                    let mut found = None;
-                    read_tgz(self.file, &limits, &mut |entry: &Entry, content: &mut dyn Read| {
-                        let folder = entry.path.split('/').next().unwrap_or_default();
-                        if entry.inside().is_none() || !is_folder_of(self.package, read, folder) {
-                            return Err(outside(&entry.path, read));
-                        }
-                        if entry.inside() == Some("PKG-INFO") {
-                            found = Some(limited(&entry.path, content)?);
-                        }
-                        Ok(())
-                    })?;
-                    found.ok_or_else(|| Error::invalid(what, "has no PKG-INFO in its top folder"))?
-                }
-                Kind::Egg => return Err(Error::invalid(what, "is an egg; publish a wheel instead")),
-            },
-        );
-        agreed(package, what, read, bytes)
+                Kind::Wheel => check_wheel(&mut zip, path.split('/').next().unwrap_or_default())?,
+                Kind::Source | Kind::Egg => zip.read_all(&mut |_, _| Ok(())).map(drop)?,
+            }
+            let bytes = read_entry(&mut zip, &path, core_metadata::MAX_BYTES)?;
+            return agreed(package, what, read, bytes);
+        }
+        let mut found = None;
+        read_tgz(file, &limits, &mut |entry: &Entry, content: &mut dyn Read| {
+            let folder = entry.path.split('/').next().unwrap_or_default();
+            if entry.inside().is_none() || !is_folder_of(package, read, folder) {
+                return Err(outside(&entry.path, read));
+            }
+            if entry.inside() == Some("PKG-INFO") {
+                found = Some(limited(&entry.path, content)?);
+            }
+            Ok(())
+        })?;
+        agreed(package, what, read, found.ok_or_else(|| no_metadata(what))?)
     }
 
     /// Reads no more of a public registry's file than its metadata.
     pub(crate) fn peek(self) -> Result<Distribution> {
-        let limits = ArchiveLimits::of(self.size);
-        let (what, read) = self.name;
-        let (package, bytes) = (
-            self.package,
-            match read.kind {
-                Kind::Wheel => {
-                    let mut zip = Zip::open(self.file, self.size, &limits)?;
-                    let folder = dist_info(self.package, read, &zip)?;
-                    read_entry(&mut zip, &format!("{folder}/METADATA"), core_metadata::MAX_BYTES)?
-                }
-                Kind::Source if read.rest == ".zip" => {
-                    let mut zip = Zip::open(self.file, self.size, &limits)?;
-                    let folder = zipped_folder(self.package, read, &zip)?;
-                    read_entry(&mut zip, &format!("{folder}/PKG-INFO"), core_metadata::MAX_BYTES)?
-                }
-                Kind::Source => {
-                    let mut found = None;
-                    read_tgz_until(self.file, &limits, &mut |entry: &Entry, content: &mut dyn Read| {
-                        if entry.inside() != Some("PKG-INFO") {
-                            return Ok(ControlFlow::Continue(()));
-                        }
-                        found = Some(limited(&entry.path, content)?);
-                        Ok(ControlFlow::Break(()))
-                    })?;
-                    found.ok_or_else(|| Error::invalid(what, "has no PKG-INFO in its top folder"))?
-                }
-                Kind::Egg => return Err(Error::invalid(what, "is an egg, which is not read")),
-            },
-        );
-        agreed(package, what, read, bytes)
+        let Self { package, name: (what, read), file, size } = self;
+        let limits = ArchiveLimits::of(size);
+        if is_zip(read) {
+            let mut zip = Zip::open(file, size, &limits)?;
+            let path = metadata_path(package, read, &zip)?;
+            let bytes = read_entry(&mut zip, &path, core_metadata::MAX_BYTES)?;
+            return agreed(package, what, read, bytes);
+        }
+        let mut found = None;
+        read_tgz_until(file, &limits, &mut |entry: &Entry, content: &mut dyn Read| {
+            if entry.inside() != Some("PKG-INFO") {
+                return Ok(ControlFlow::Continue(()));
+            }
+            found = Some(limited(&entry.path, content)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        agreed(package, what, read, found.ok_or_else(|| no_metadata(what))?)
+    }
+}
+
+/// Whether a distribution is a zip rather than a gzipped tar.
+fn is_zip(read: &FileName<'_>) -> bool {
+    read.kind == Kind::Wheel || read.rest == ".zip"
+}
+
+fn no_metadata(what: &str) -> Error {
+    Error::invalid(what, "has no PKG-INFO in its top folder")
+}
+
+/// Where in a zip its core metadata stands.
+fn metadata_path<R: Read + std::io::Seek>(
+    package: &PackageName,
+    read: &FileName<'_>,
+    zip: &Zip<R>,
+) -> Result<String> {
+    match read.kind {
+        Kind::Wheel => Ok(format!("{}/METADATA", dist_info(package, read, zip)?)),
+        Kind::Source | Kind::Egg => Ok(format!("{}/PKG-INFO", zipped_folder(package, read, zip)?)),
     }
 }
 
