@@ -9,32 +9,43 @@ use crate::scope::Scope;
 use crate::topology::{lock_read, lock_write};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 use weir_core::verdict::Source;
-use weir_core::{AssetName, Error, PackageName, Result};
+use weir_core::{AssetName, Error, PackageName, Result, Timestamp};
 use weir_store::rows::Id;
 
-/// Addresses of companions that their registry did not give as it had promised, by domain: indexes name
-/// them no more, so that clients go by the file itself.
+/// Promises of companions (address and digest) that their registry did not keep, by domain, and until when they
+/// are not believed: indexes name them no more, so that clients go by the file itself.
 #[derive(Default)]
 pub(crate) struct Withdrawn {
-    by_domain: RwLock<HashMap<Id, Arc<HashSet<String>>>>,
+    by_domain: RwLock<HashMap<Id, HashMap<String, Timestamp>>>,
 }
 
 /// More than that in one domain, and all are tried anew.
 const MOST_WITHDRAWN: usize = 10_000;
+/// How long a promise is not believed; an index that changes meanwhile makes a new one.
+const WITHDRAWN_FOR: Duration = Duration::from_secs(600);
+
+/// What tells promises apart.
+pub(crate) fn promise(url: &str, sha256: Option<&str>) -> String {
+    format!("{} {url}", sha256.unwrap_or("-"))
+}
 
 impl Withdrawn {
-    pub(crate) fn of(&self, domain: &Id) -> Arc<HashSet<String>> {
-        lock_read(&self.by_domain).get(domain).cloned().unwrap_or_default()
+    /// The promises that are not believed now.
+    pub(crate) fn of(&self, domain: &Id, now: Timestamp) -> Arc<HashSet<String>> {
+        let table = lock_read(&self.by_domain);
+        let promises = table.get(domain).into_iter().flatten().filter(|(_, until)| now < **until);
+        Arc::new(promises.map(|(promise, _)| promise.clone()).collect())
     }
 
-    fn add(&self, domain: &Id, url: String) {
+    fn add(&self, domain: &Id, promise: String, until: Timestamp) {
         let mut table = lock_write(&self.by_domain);
-        let urls = Arc::make_mut(table.entry(domain.clone()).or_default());
-        if urls.len() >= MOST_WITHDRAWN {
-            urls.clear();
+        let promises = table.entry(domain.clone()).or_default();
+        if promises.len() >= MOST_WITHDRAWN {
+            promises.clear();
         }
-        urls.insert(url);
+        promises.insert(promise, until);
     }
 }
 
@@ -49,7 +60,7 @@ impl Registry {
         companion: &AssetName,
     ) -> Result<OpenedAsset> {
         let (view, decision) = self.offered(scope, package, version_key).await?;
-        let absent = || absent_asset(&view, &decision.text, companion);
+        let absent = || absent_asset(&view, &decision, companion);
         let (metadata, connection) = match decision.source {
             Source::Held { node, version } => {
                 let row = view.held_row(node, version).ok_or_else(absent)?;
@@ -77,23 +88,25 @@ impl Registry {
             Ok(Some((body, etag))) => Ok(OpenedAsset::in_memory(body, etag, decision.time.at)),
             Ok(None) if !promised.expected.has_digest() => Err(absent()),
             Ok(None) => {
-                self.withdraw(domain, package, promised);
+                self.withdraw(domain, package, &promised);
                 Err(Error::bad_upstream(format!(
                     "{connection} promises {companion} and has none of that name"
                 )))
             }
             Err(Error::BadUpstream { message }) => {
-                self.withdraw(domain, package, promised);
+                self.withdraw(domain, package, &promised);
                 Err(Error::BadUpstream { message })
             }
             Err(error) => Err(error),
         }
     }
 
-    fn withdraw(&self, domain: &Id, package: &PackageName, promised: RemoteAsset) {
+    fn withdraw(&self, domain: &Id, package: &PackageName, promised: &RemoteAsset) {
         tracing::error!(%package, file = %promised.name, "a public registry does not give what it promised");
         self.metrics().files_refused.inc();
-        self.inner.upstream.withdrawn.add(domain, promised.url);
+        let sha256 = promised.expected.sha256.map(|digest| digest.hex());
+        let until = crate::upstream::documents::later(self.now(), WITHDRAWN_FOR);
+        self.inner.upstream.withdrawn.add(domain, promise(&promised.url, sha256.as_deref()), until);
         self.inner.generations.content_changed(domain, package);
     }
 }

@@ -70,9 +70,15 @@ pub trait Format: Send + Sync + 'static {
         false
     }
 
-    /// The document of a version that held one document and is given another: by files that are added to it.
-    /// Conflict when both cannot be.
-    fn merge_metadata(&self, _package: &PackageName, _held: &str, new: &str) -> Result<String> {
+    /// Whether a publisher may add the files of one document to a version that has those of another. Conflict,
+    /// when both cannot be.
+    fn check_addition(&self, _package: &PackageName, _held: &str, _new: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// The document of a version that has one document and is told another: by a file that is added to it, or
+    /// by its public index.
+    fn merge_metadata(&self, _held: &str, new: &str) -> Result<String> {
         Ok(new.to_owned())
     }
 
@@ -184,6 +190,8 @@ pub struct KnownConnection {
     /// The command that prints the address on its first line, such as `npm config get registry`, and on further
     /// ones the origins that the package manager knows its files to come from; empty where there is none.
     pub discovery: &'static [&'static str],
+    /// Whether that command names such origins.
+    pub names_file_hosts: bool,
     /// What is asked by that command, for people: `npm config get registry`.
     pub told_by: &'static str,
 }

@@ -197,7 +197,7 @@ impl Registry {
         let opened = match &found {
             Some(found) => self.open_blob(scope, row, found).await?,
             None if view.public_metadata(decision).is_some() => None,
-            None => return Err(absent_asset(view, &decision.text, asset)),
+            None => return Err(absent_asset(view, decision, asset)),
         };
         let Some(opened) = opened else {
             // Promised, added since, or lost in an unclean stop: the connection can give it.
@@ -262,9 +262,7 @@ impl Registry {
         let content = self.inner.store.read().await?.content(&row.content).await?;
         let held = content.map(|content| content.metadata).unwrap_or_default();
         match view.public_metadata(decision) {
-            Some(public) => {
-                self.format_named(view.package.format)?.merge_metadata(&view.package, &held, public)
-            }
+            Some(public) => self.format_named(view.package.format)?.merge_metadata(&held, public),
             None => Ok(held),
         }
     }
@@ -296,7 +294,7 @@ impl Registry {
         let assets = format.remote_assets(&view.package, &version, &metadata);
         let assets = assets.map_err(|error| naming(connection, error))?;
         let place = assets.iter().position(|found| found.name == *asset);
-        let place = place.ok_or_else(|| absent_asset(view, &row.text, asset))?;
+        let place = place.ok_or_else(|| absent_asset(view, decision, asset))?;
         let mut assets = assets;
         if let Some(AssetState::Held { size, digests }) = held {
             // What was verified once is the better promise.
@@ -341,7 +339,7 @@ impl Registry {
         let assets = format.remote_assets(&view.package, &found.version, metadata);
         let assets = assets.map_err(|error| naming(&connection, error))?;
         let place = assets.iter().position(|a| a.name == *asset);
-        let place = place.ok_or_else(|| absent_asset(view, &decision.text, asset))?;
+        let place = place.ok_or_else(|| absent_asset(view, decision, asset))?;
         Ok(Wanted {
             domain: scope.domain.clone(),
             holder: view.repositories[node].clone(),
@@ -449,7 +447,12 @@ fn offered_in(view: &PackageView, version_key: &str) -> Result<Decision> {
     }
 }
 
-pub(crate) fn absent_asset(view: &PackageView, version: &str, asset: &AssetName) -> Error {
+/// Why a version has no such file; of a public one an index that cannot be asked now may know it.
+pub(crate) fn absent_asset(view: &PackageView, decision: &Decision, asset: &AssetName) -> Error {
+    if let Some(failure) = view.failure.as_ref().filter(|_| view.connection_of(decision).is_some()) {
+        return failure.error();
+    }
+    let version = &decision.text;
     Error::not_found(
         Resource::Asset,
         asset.as_str(),

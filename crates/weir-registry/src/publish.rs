@@ -203,9 +203,9 @@ impl Registry {
         let mut session = self.inner.store.read().await?;
         let before = session.deleted_version(&record.id, publication.version.key()).await?;
         let files = publication.assets.iter().filter(|asset| !asset.derived);
-        let mut now: Vec<_> = files.map(|asset| asset.file.digests.sha256).collect();
-        now.sort_unstable();
-        if before.is_none_or(|before| before == now) {
+        let mut now = files.map(|asset| asset.file.digests.sha256);
+        // Files of one version may come back one by one.
+        if before.is_none_or(|before| now.all(|digest| before.contains(&digest))) {
             return Ok(());
         }
         Err(Error::conflict(
@@ -417,7 +417,8 @@ impl Work {
         let at = self.context.at;
         let gone = || Error::internal(format!("version {} has no content", version.id));
         let old = session.content(&version.content).await?.ok_or_else(gone)?;
-        let metadata = self.format.merge_metadata(&self.context.package, &old.metadata, &self.metadata)?;
+        self.format.check_addition(&self.context.package, &old.metadata, &self.metadata)?;
+        let metadata = self.format.merge_metadata(&old.metadata, &self.metadata)?;
         let told: Description = serde_json::from_str(&old.description).map_err(Error::internal)?;
         let description = Description {
             readme: told.readme.or_else(|| self.description.readme.clone()),

@@ -256,8 +256,10 @@ impl Registry {
                 self.advice(name)
             )));
         }
-        let mut settings =
-            ConnectionSettings { allowed_hosts: file_hosts.to_vec(), ..ConnectionSettings::default() };
+        let is_origin =
+            |line: &&String| known.names_file_hosts && Url::parse(line).is_ok_and(|url| url.has_host());
+        let allowed_hosts = file_hosts.iter().filter(is_origin).cloned().collect();
+        let mut settings = ConnectionSettings { allowed_hosts, ..ConnectionSettings::default() };
         hide_user_info(&mut url, &mut settings);
         self.store_connection(name, url.as_str(), &source, settings, audit).await
     }

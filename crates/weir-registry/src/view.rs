@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_core::error::Resource;
-use weir_core::path::{Node, ReservedBy, Stop};
+use weir_core::path::{HeldVersion, Node, ReservedBy, Stop};
 use weir_core::verdict::{Decision, Outcome, Rule, Source, Verdict};
 use weir_core::{Action, ConnectionName, Digest, Error, Origin, OriginKind, PackageName, Result, Timestamp};
 use weir_store::rows::{Id, PackageRow, VersionRow};
@@ -56,7 +56,10 @@ pub struct PackageView {
     pub(crate) files_here: HashMap<Id, HashSet<String>>,
     /// Whether files of its versions follow a public index (`Format::follows_new_files`).
     pub(crate) follows_new_files: bool,
-    /// Addresses of companions that their registry does not give as it promised.
+    /// Where in a public index a version stands, and which versions follow none: of a package that has held
+    /// versions with files that may.
+    pub(crate) following: Following,
+    /// Promises of companions that their registry does not keep.
     pub(crate) withdrawn: Arc<HashSet<String>>,
 }
 
@@ -82,8 +85,9 @@ impl PackageView {
         if let Source::Public { .. } = decision.source {
             return self.metadata(decision);
         }
-        let remote = self.remotes.get(&self.followed(decision)?)?;
-        let found = remote.versions.iter().find(|found| *found.version.key() == decision.key)?;
+        let node = self.followed(decision)?;
+        let place = *self.following.places.get(&node)?.get(&decision.key)?;
+        let (remote, found) = self.remote_version(node, place)?;
         Some(remote.text(&found.metadata))
     }
 
@@ -94,15 +98,7 @@ impl PackageView {
             Origin::External { connection } if self.follows_new_files => connection,
             Origin::External { .. } | Origin::Internal { .. } => return None,
         };
-        let mut held = self.verdict.path.stops.iter().filter_map(|stop| match *stop {
-            Stop::Held(node) => self.nodes[node].record.as_ref(),
-            Stop::Connection(_) => None,
-        });
-        let is_frozen = held.any(|record| {
-            let mut same = record.versions.iter().filter(|held| held.key == decision.key);
-            same.any(|held| held.origin.kind() == OriginKind::Internal || !held.status.is_downloadable())
-        });
-        if is_frozen { None } else { self.node_leading_to(connection) }
+        if self.following.frozen.contains(&decision.key) { None } else { self.node_leading_to(connection) }
     }
 
     /// Whether the files of a held version follow a public index that is known.
@@ -118,9 +114,10 @@ impl PackageView {
         self.files_here.get(&row.content).is_none_or(|here| here.contains(file))
     }
 
-    /// Whether the registry did not give the companion at this address as it had promised.
-    pub fn is_withdrawn(&self, url: &str) -> bool {
-        self.withdrawn.contains(url)
+    /// Whether the registry did not give the companion at this address as it had promised (with this digest, in
+    /// hex, if with any).
+    pub fn is_withdrawn(&self, url: &str, sha256: Option<&str>) -> bool {
+        !self.withdrawn.is_empty() && self.withdrawn.contains(&crate::companion::promise(url, sha256))
     }
 
     /// The row behind a held version.
@@ -189,6 +186,35 @@ impl PackageView {
     ) -> Option<(&Arc<RemotePackage>, &RemoteVersion)> {
         let remote = self.remotes.get(&node)?;
         Some((remote, remote.versions.get(version)?))
+    }
+}
+
+/// How the files of held public versions follow public indexes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Following {
+    /// By node, the places of versions (normal forms) in its public index.
+    places: HashMap<usize, HashMap<Arc<str>, usize>>,
+    /// Versions that a repository of the path published, or hides by a status (`codeartifact.md` 9.2).
+    frozen: HashSet<Arc<str>>,
+}
+
+impl Following {
+    fn of(nodes: &[Node], verdict: &Verdict, remotes: &BTreeMap<usize, Arc<RemotePackage>>) -> Self {
+        let records = verdict.path.stops.iter().filter_map(|stop| match *stop {
+            Stop::Held(node) => nodes.get(node)?.record.as_ref(),
+            Stop::Connection(_) => None,
+        });
+        let held: Vec<_> = records.flat_map(|record| &record.versions).collect();
+        if held.is_empty() {
+            return Self::default();
+        }
+        let is_frozen = |held: &&&HeldVersion| {
+            held.origin.kind() == OriginKind::Internal || !held.status.is_downloadable()
+        };
+        let frozen = held.iter().filter(is_frozen).map(|held| held.key.clone()).collect();
+        let place = |(place, version): (usize, &RemoteVersion)| (version.version.key().clone(), place);
+        let of_index = |remote: &RemotePackage| remote.versions.iter().enumerate().map(place).collect();
+        Self { places: remotes.iter().map(|(node, remote)| (*node, of_index(remote))).collect(), frozen }
     }
 }
 

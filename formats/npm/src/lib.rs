@@ -77,6 +77,7 @@ impl Format for Npm {
             name: "public:npmjs",
             store_repository: "npm-store",
             discovery: &["npm", "config", "get", "registry"],
+            names_file_hosts: false,
             told_by: "npm config get registry",
         }]
     }

@@ -10,6 +10,9 @@ use weir_core::{Error, Result};
 /// More than any metadata with a long readme.
 pub(crate) const MAX_BYTES: u64 = 8 << 20;
 
+/// Fields of one; a project with a thousand dependencies has not a tenth of it.
+const MOST_FIELDS: usize = 20_000;
+
 /// Core metadata, read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CoreMetadata {
@@ -98,6 +101,9 @@ impl CoreMetadata {
                         format_args!("has a line without a field: '{}'", shown(line)),
                     ));
                 };
+                if found.fields.len() >= MOST_FIELDS {
+                    return Err(Error::invalid(what, format_args!("has more than {MOST_FIELDS} fields")));
+                }
                 found.fields.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
             }
         }

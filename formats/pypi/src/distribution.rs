@@ -217,7 +217,7 @@ fn check_wheel<R: Read + std::io::Seek>(zip: &mut Zip<R>, folder: &str) -> Resul
         ));
     }
     let record = read_entry(zip, &format!("{folder}/RECORD"), record::MOST_BYTES)?;
-    let mut record = Record::parse(folder, &record)?;
+    let mut record = Record::parse(folder, &record, zip.entries().len())?;
     zip.read_all(&mut |entry, content| record.check(&entry.path, content))?;
     record.finish()
 }

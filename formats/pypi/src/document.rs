@@ -76,8 +76,8 @@ impl<'a> VersionDocument<'a> {
         self.files.iter().find(|file| file.filename == name)
     }
 
-    /// With the files of another document of the same version. What is said here stays; what the other says
-    /// beside that is added. Metadata of a wheel goes before that of a source distribution.
+    /// With the files of another, newer document of the same version. What is said here stays, but for where
+    /// files lie; what the other says beside that is added. Metadata of a wheel goes before that of a source distribution.
     pub(crate) fn merged(mut self, other: VersionDocument<'a>) -> Self {
         let mut places: HashMap<Cow<'a, str>, usize> = HashMap::new();
         for (at, file) in self.files.iter().enumerate() {
@@ -99,20 +99,17 @@ impl<'a> VersionDocument<'a> {
     /// Refuses a file that is another's in a different spelling of the same name: clients could not tell which
     /// they get. Errors: Conflict.
     pub(crate) fn check_spelling(&self, package: &PackageName, new: &VersionDocument<'_>) -> Result<()> {
+        // Both are of one version, so what is left of a name tells its files apart.
+        let rest = |file: &str| Some(file_name::read(package, file)?.rest.to_ascii_lowercase());
+        let held: HashMap<String, &str> =
+            self.files.iter().filter_map(|file| Some((rest(&file.filename)?, &*file.filename))).collect();
         for file in &new.files {
-            let Some(read) = file_name::read(package, &file.filename) else { continue };
-            let same = |other: &&File<'_>| {
-                other.filename != file.filename
-                    && file_name::read(package, &other.filename).is_some_and(|other| {
-                        other.rest.eq_ignore_ascii_case(read.rest)
-                            && other.version.key() == read.version.key()
-                    })
-            };
-            if let Some(other) = self.files.iter().find(same) {
+            let other = rest(&file.filename).and_then(|rest| held.get(&rest));
+            if let Some(other) = other.filter(|other| **other != file.filename) {
                 return Err(Error::conflict(
                     Resource::Asset,
                     &*file.filename,
-                    format!("{} already exists in another spelling, as {}", file.filename, other.filename),
+                    format!("{} already exists in another spelling, as {other}", file.filename),
                 ));
             }
         }
@@ -126,20 +123,22 @@ impl<'a> File<'a> {
         self.hashes.iter().find(|(name, _)| name == algorithm).map(|(_, hex)| &**hex)
     }
 
-    /// Takes over what is not said here yet.
+    /// Takes over what is not said here yet, and where things lie now.
     fn complete(&mut self, other: File<'a>) {
         let File { url, hashes, requires_python, size, upload_time, core_metadata, provenance, .. } = other;
-        if self.url.is_empty() {
+        if !url.is_empty() {
             self.url = url;
         }
-        if self.hashes.is_empty() {
-            self.hashes = hashes;
+        for (name, hex) in hashes {
+            if self.hash(&name).is_none() {
+                self.hashes.push((name, hex));
+            }
         }
         self.requires_python = self.requires_python.take().or(requires_python);
         self.size = self.size.or(size);
         self.upload_time = self.upload_time.take().or(upload_time);
-        self.core_metadata = self.core_metadata.take().or(core_metadata);
-        self.provenance = self.provenance.take().or(provenance);
+        self.core_metadata = core_metadata.or(self.core_metadata.take());
+        self.provenance = provenance.or(self.provenance.take());
         self.own_metadata = self.own_metadata.take().or(other.own_metadata);
         self.own_provenance |= other.own_provenance;
         for (key, value) in other.others {

@@ -38,11 +38,16 @@ pub(crate) struct FileName<'a> {
     pub(crate) rest: &'a str,
 }
 
+/// More than an asset may be called.
+const MOST_BYTES: usize = 255;
 /// Endings of source distributions, of which only the first two are taken from publishers.
 const SOURCE_ENDINGS: [&str; 7] = [".tar.gz", ".zip", ".tgz", ".tar.bz2", ".tar.xz", ".tar.Z", ".tar"];
 
 /// Reads a file name of a project; `None` when it is that of another project, or not one of a distribution.
 pub(crate) fn read<'a>(package: &PackageName, file: &'a str) -> Option<FileName<'a>> {
+    if file.len() > MOST_BYTES {
+        return None;
+    }
     if let Some(stem) = file.strip_suffix(".whl") {
         return wheel(package, stem);
     }

@@ -72,7 +72,8 @@ async fn info(
         let Ok(companion) = AssetName::parse(&format!("{}.metadata", file.filename)) else { continue };
         let opened = match registry.open_companion(&call.scope, package, &decision.key, &companion).await {
             Ok(opened) => opened,
-            Err(Error::NotFound { .. } | Error::BadUpstream { .. }) => continue,
+            // The index alone tells enough for an answer.
+            Err(Error::NotFound { .. } | Error::BadUpstream { .. } | Error::Unavailable { .. }) => continue,
             Err(error) => return Err(error),
         };
         let bytes = opened.collect(core_metadata::MAX_BYTES).await?;

@@ -93,10 +93,12 @@ impl Format for PyPi {
         inspect::inspect(file)
     }
 
-    fn merge_metadata(&self, package: &PackageName, held: &str, new: &str) -> Result<String> {
-        let (held, new) = (VersionDocument::read(held)?, VersionDocument::read(new)?);
-        held.check_spelling(package, &new)?;
-        held.merged(new).write()
+    fn check_addition(&self, package: &PackageName, held: &str, new: &str) -> Result<()> {
+        VersionDocument::read(held)?.check_spelling(package, &VersionDocument::read(new)?)
+    }
+
+    fn merge_metadata(&self, held: &str, new: &str) -> Result<String> {
+        VersionDocument::read(held)?.merged(VersionDocument::read(new)?).write()
     }
 
     fn instead_of_yanking(&self) -> Option<&'static str> {
@@ -120,6 +122,7 @@ impl Format for PyPi {
             name: "public:pypi",
             store_repository: "pypi-store",
             discovery: &["python3", "-c", ASK_PIP],
+            names_file_hosts: true,
             told_by: "pip's index-url",
         }]
     }

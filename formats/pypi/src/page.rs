@@ -170,12 +170,13 @@ pub(crate) fn release<'a>(view: &'a PackageView, decision: &'a Decision) -> Resu
             file.yanked = decision.flags.yanked.as_deref().map(Cow::Borrowed);
         }
         let gives = |ending: &str| reachable || view.is_here(decision, &format!("{}{ending}", file.filename));
-        let withdrawn = |url: &str| view.is_withdrawn(url) || !gives(".metadata");
-        let promised = file.core_metadata.take().filter(|_| !withdrawn(&metadata_url(&file.url)));
+        let promised = file.core_metadata.take().filter(|sha256| {
+            gives(".metadata") && !view.is_withdrawn(&metadata_url(&file.url), Some(sha256))
+        });
         // That of a source distribution may still change when it is built, so it is not named.
         let own = file.own_metadata.take().filter(|_| file.filename.ends_with(".whl") && gives(".metadata"));
         file.core_metadata = own.or(promised);
-        let promised = file.provenance.take().is_some_and(|url| !view.is_withdrawn(&url));
+        let promised = file.provenance.take().is_some_and(|url| !view.is_withdrawn(&url, None));
         file.own_provenance = (file.own_provenance || promised) && gives(".provenance");
     }
     files.sort_by(|left, right| left.filename.cmp(&right.filename));

@@ -80,7 +80,7 @@ impl Registry {
         match format.fetch(&remote, package).await {
             Ok(mut fetched) => {
                 remote.store_pending().await?;
-                self.note_first_sight(domain, connection, package, fetched.as_mut()).await?;
+                self.note_first_sight(domain, &target, package, fetched.as_mut()).await?;
                 Ok(remote.conclude(fetched, before))
             }
             // What cannot be read is not kept, and the last index that could be read goes on being served.
@@ -90,7 +90,7 @@ impl Registry {
                 let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
                 match format.fetch(&held, package).await {
                     Ok(Some(mut fetched)) => {
-                        self.note_first_sight(domain, connection, package, Some(&mut fetched)).await?;
+                        self.note_first_sight(domain, &target, package, Some(&mut fetched)).await?;
                         let mut known = held.conclude(Some(fetched), before);
                         known.failure = Failure::of(Error::BadUpstream { message }).ok();
                         Ok(known)
@@ -113,7 +113,7 @@ impl Registry {
         let target = self.upstream_connection(connection).await?;
         let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
         let mut fetched = format.fetch(&held, package).await?;
-        self.note_first_sight(domain, connection, package, fetched.as_mut()).await?;
+        self.note_first_sight(domain, &target, package, fetched.as_mut()).await?;
         Ok(Arc::new(held.conclude(fetched, None)))
     }
 
@@ -122,7 +122,7 @@ impl Registry {
     async fn note_first_sight(
         &self,
         domain: &Id,
-        connection: &ConnectionName,
+        target: &Connection,
         package: &PackageName,
         fetched: Option<&mut RemotePackage>,
     ) -> Result<()> {
@@ -130,7 +130,10 @@ impl Registry {
         if fetched.versions.iter().all(|version| version.published.is_some()) {
             return Ok(());
         }
-        let coordinate = format!("{}/{}/{}", package.format, package.namespace_or_empty(), package.name);
+        // Another address is another registry, whatever the connection is called.
+        let (connection, name) = (&target.name, &package.name);
+        let coordinate =
+            format!("{} {}/{}/{name}", target.place, package.format, package.namespace_or_empty());
         let known = self.inner.store.read().await?.first_seen(domain, connection, &coordinate).await?;
         let now = self.now();
         let mut new = BTreeMap::new();
@@ -411,7 +414,9 @@ impl<'a> RemoteSession<'a> {
                 Ok(Some(document))
             }
             Err(failure) => {
-                let error = failure.of(&self.target.name, &format!("the index document {asked}"));
+                // Without the query, which may be signed.
+                let shown = asked.split('?').next().unwrap_or_default();
+                let error = failure.of(&self.target.name, &format!("the index document {shown}"));
                 let Some((row, Some(body))) = kept else { return Err(error) };
                 registry.metrics().stale_served.inc();
                 self.note_stale(&row);

@@ -403,6 +403,13 @@ impl Registry {
                     }
                     let record = context.ensure_record(session, &holder.id).await?;
                     let original = match session.package_version(&record.id, &version.key).await? {
+                        Some(original)
+                            if original.origin != version.origin || !original.status.is_downloadable() =>
+                        {
+                            return Err(Error::unavailable(
+                                "the version was changed here while its file was on the way; ask again",
+                            ));
+                        }
                         Some(original) => {
                             fetched.add_to(session, &original.content).await?;
                             original
@@ -505,7 +512,7 @@ impl Fetched {
         }
         let gone = || Error::internal(format!("content {content} is gone"));
         let old = session.content(content).await?.ok_or_else(gone)?;
-        let metadata = self.format.merge_metadata(&self.package, &old.metadata, &self.content.metadata)?;
+        let metadata = self.format.merge_metadata(&old.metadata, &self.content.metadata)?;
         if metadata == old.metadata {
             return Ok(());
         }

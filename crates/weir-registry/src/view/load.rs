@@ -1,7 +1,7 @@
 //! Makes a view: what the repositories of the chain hold, what public indexes offer, and the verdict.
 
 use super::cache::Stamps;
-use super::{Failure, Freshness, PackageView};
+use super::{Failure, Following, Freshness, PackageView};
 use crate::Registry;
 use crate::format::{Format, RemotePackage, RemoteVersion};
 use crate::scope::Scope;
@@ -68,7 +68,13 @@ impl Registry {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        let following = if format.follows_new_files() {
+            Following::of(&nodes, &verdict, &offers.remotes)
+        } else {
+            Following::default()
+        };
         Ok(PackageView {
+            following,
             package: package.clone(),
             display_name: format.display_name(package),
             nodes,
@@ -84,7 +90,7 @@ impl Registry {
             metadata: HashMap::new(),
             files_here: HashMap::new(),
             follows_new_files: format.follows_new_files(),
-            withdrawn: self.inner.upstream.withdrawn.of(&scope.domain.row.id),
+            withdrawn: self.inner.upstream.withdrawn.of(&scope.domain.row.id, now),
         })
     }
 

@@ -62,12 +62,14 @@ impl Format for Plain {
             name: "public:npmjs",
             store_repository: "npm-store",
             discovery: &[],
+            names_file_hosts: false,
             told_by: "",
         };
         const OTHER: KnownConnection = KnownConnection {
             name: "public:other",
             store_repository: "other-store",
             discovery: &[],
+            names_file_hosts: false,
             told_by: "",
         };
         &[NPMJS, OTHER]

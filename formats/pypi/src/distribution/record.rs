@@ -33,8 +33,8 @@ enum Algorithm {
 }
 
 impl Record {
-    /// Reads the file; `folder` is the `.dist-info` it lies in.
-    pub(super) fn parse(folder: &str, bytes: &[u8]) -> Result<Self> {
+    /// Reads the file; `folder` is the `.dist-info` it lies in, `entries` how many the wheel has.
+    pub(super) fn parse(folder: &str, bytes: &[u8], entries: usize) -> Result<Self> {
         let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid("RECORD", "is not UTF-8 text"))?;
         let mut rows = HashMap::new();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -46,6 +46,10 @@ impl Record {
                 size: if size.is_empty() { None } else { Some(size.parse().map_err(|_| wrong())?) },
                 found: false,
             };
+            // Each row must be found in the archive, but for the three that cannot name themselves.
+            if rows.len() >= entries + 3 {
+                return Err(Error::invalid("RECORD", "names more files than the wheel holds"));
+            }
             if rows.insert(path.clone(), row).is_some() {
                 return Err(Error::invalid("RECORD", format_args!("names '{}' twice", shown(path))));
             }
@@ -200,7 +204,7 @@ mod tests {
     }
 
     fn check(record: &str, files: &[(&str, &[u8])]) -> Result<()> {
-        let mut record = Record::parse("x-1.dist-info", record.as_bytes())?;
+        let mut record = Record::parse("x-1.dist-info", record.as_bytes(), 10)?;
         for (path, bytes) in files {
             record.check(path, &mut &bytes[..])?;
         }
