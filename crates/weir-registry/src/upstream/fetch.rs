@@ -187,6 +187,14 @@ impl Registry {
             if writer.written() + chunk.len() as u64 > most {
                 return Err(too_large());
             }
+            // Clients were told this length: beyond it, what is held back until all is verified would be out.
+            if let Some(promised) = file.expected.size
+                && writer.written() + chunk.len() as u64 > promised
+            {
+                return Err(FetchError::Bad(format!(
+                    "more than the {promised} bytes came that were promised"
+                )));
+            }
             writer.write(chunk).await.map_err(ours)?;
             download.progress.send_replace(Progress::Running { written: writer.written(), size });
         }
