@@ -15,6 +15,7 @@ use reqwest::StatusCode;
 use reqwest::header::{
     CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -414,9 +415,8 @@ impl<'a> RemoteSession<'a> {
                 Ok(Some(document))
             }
             Err(failure) => {
-                // Without the query, which may be signed.
-                let shown = asked.split('?').next().unwrap_or_default();
-                let error = failure.of(&self.target.name, &format!("the index document {shown}"));
+                let error =
+                    failure.of(&self.target.name, &format!("the index document {}", presentable(asked)));
                 let Some((row, Some(body))) = kept else { return Err(error) };
                 registry.metrics().stale_served.inc();
                 self.note_stale(&row);
@@ -555,4 +555,16 @@ fn condition(headers: &mut HeaderMap, row: &DocumentRow) {
 
 pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// What was asked for as a reason names it: of an address neither user info nor the query, which may be signed.
+fn presentable(asked: &str) -> Cow<'_, str> {
+    if !asked.starts_with("http://") && !asked.starts_with("https://") {
+        return Cow::Borrowed(asked);
+    }
+    let Ok(mut url) = url::Url::parse(asked) else { return Cow::Borrowed("of an unreadable address") };
+    url.set_query(None);
+    // They fail for addresses without host alone, which have no user info either.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    Cow::Owned(url.into())
 }
