@@ -372,8 +372,11 @@ impl Registry {
             derived: false,
         });
         let promised: Vec<AssetRow> = promised.collect();
-        let (metadata, description) = wanted.told(format, kept.inspection.as_ref());
-        let changes_index = kept.inspection.as_ref().is_some_and(|inspection| inspection.changes_index);
+        let inspected = kept.inspection.as_ref();
+        let (metadata, description) = wanted.told(format, inspected);
+        // What its registry did not give as promised is told by the file itself from now on.
+        let was_withdrawn = !self.inner.upstream.withdrawn.of(&wanted.domain.row.id, self.now()).is_empty();
+        let changes_index = inspected.is_some_and(|inspection| inspection.changes_index || was_withdrawn);
         let held = kept.files.clone();
         let revision = revision(&metadata, held.iter().filter_map(held_digests));
         let content = ContentRow {

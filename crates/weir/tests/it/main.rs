@@ -18,6 +18,7 @@ mod npm_wire;
 mod npm_world;
 mod pypi_aws;
 mod pypi_cli;
+mod pypi_doctor;
 mod pypi_follow;
 mod pypi_hostile;
 mod pypi_index;
