@@ -8,7 +8,7 @@ use weir_testkit::{Distribution, PythonPackage, UploadForm};
 const ANY: &str = "py3-none-any";
 
 /// Refused with this status and these words in body and status line, and nothing is left.
-async fn refused(world: &World, what: &str, form: &UploadForm, status: u16, word: &str) {
+pub(crate) async fn refused(world: &World, what: &str, form: &UploadForm, status: u16, word: &str) {
     let (kind, body) = form.build();
     let answer = world.upload_raw(&kind, &body, body.len()).await;
     let text = answer.text();
@@ -205,7 +205,7 @@ async fn an_archive_that_two_readers_could_understand_differently_is_refused() {
     for (what, form) in cases {
         refused(&world, what, &form, 400, "").await;
     }
-    let bomb = wheel(&archive().zeros("bomb", 600 << 20));
+    let bomb = wheel(&archive().zeros("bomb", 300 << 20));
     let (kind, body) = bomb.build();
     let answer = world.upload_raw(&kind, &body, body.len()).await;
     assert_eq!(answer.status(), Some(413), "{}", answer.text());
