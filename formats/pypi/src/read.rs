@@ -82,7 +82,13 @@ pub(crate) async fn file(
 /// Sends clients that left out the slash at the end there, since addresses on a page are relative to it.
 pub(crate) fn redirect(call: &Call, path: &str) -> Result<Response> {
     let mut response = respond::empty(StatusCode::PERMANENT_REDIRECT);
-    let place = HeaderValue::try_from(format!("{}{path}", call.base)).map_err(Error::internal)?;
+    let mut place = format!("{}{path}", call.base);
+    if !call.query.is_empty() {
+        let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.query).finish();
+        place.push('?');
+        place.push_str(&query);
+    }
+    let place = HeaderValue::try_from(place).map_err(Error::internal)?;
     response.headers_mut().insert(LOCATION, place);
     Ok(response)
 }

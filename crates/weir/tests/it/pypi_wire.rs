@@ -76,6 +76,7 @@ async fn an_address_without_its_slash_leads_to_the_one_with_it() {
         ("simple/weir-demo", "simple/weir-demo/"),
         ("simple/Weir_Demo", "simple/weir-demo/"),
         ("simple/absent", "simple/absent/"),
+        ("simple/weir-demo?format=text%2Fhtml", "simple/weir-demo/?format=text%2Fhtml"),
     ] {
         for method in ["GET", "HEAD"] {
             let answer = world.send(method, path, &[AS_JSON], "").await;
