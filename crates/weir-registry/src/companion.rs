@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use weir_core::verdict::Source;
-use weir_core::{AssetName, Error, PackageName, Result, Timestamp};
+use weir_core::{AssetName, Error, Origin, PackageName, Result, Timestamp};
 use weir_store::rows::Id;
 
 /// Promises of companions (address and digest) that their registry did not keep, by domain, and until when they
@@ -70,8 +70,8 @@ impl Registry {
                     return Ok(opened);
                 }
                 let connection = match &row.origin {
-                    weir_core::Origin::External { connection } => connection.clone(),
-                    weir_core::Origin::Internal { .. } => return Err(absent()),
+                    Origin::External { connection } => connection.clone(),
+                    Origin::Internal { .. } => return Err(absent()),
                 };
                 view.node_leading_to(&connection).ok_or_else(absent)?;
                 (self.document_of(&view, &decision, row).await?, connection)

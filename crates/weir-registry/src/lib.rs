@@ -137,7 +137,7 @@ impl Registry {
         self.inner.formats.iter().copied().find(|format| format.name().as_str() == name)
     }
 
-    /// The format of a package, which was looked up when its name was parsed.
+    /// The format of a package whose name it parsed. Errors: Internal for one that is not built in.
     pub(crate) fn format_named(&self, name: weir_core::FormatName) -> weir_core::Result<&'static dyn Format> {
         let missing = || weir_core::Error::internal(format!("no format {name}"));
         self.format(name.as_str()).ok_or_else(missing)

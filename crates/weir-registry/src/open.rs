@@ -334,7 +334,7 @@ impl Registry {
         let broken = || Error::internal("a verdict names a public version that is not there");
         let (remote, found) = view.remote_version(node, version).ok_or_else(broken)?;
         let connection = view.nodes[node].connection.clone().ok_or_else(broken)?;
-        let format = self.format(view.package.format.as_str()).ok_or_else(broken)?;
+        let format = self.format_named(view.package.format)?;
         let metadata = remote.text(&found.metadata);
         let assets = format.remote_assets(&view.package, &found.version, metadata);
         let assets = assets.map_err(|error| naming(&connection, error))?;
@@ -405,8 +405,7 @@ impl Registry {
                 let (remote, found) = view
                     .remote_version(node, version)
                     .ok_or_else(|| Error::internal("a verdict names a public version that is not there"))?;
-                let format =
-                    self.format(package.format.as_str()).ok_or_else(|| Error::internal("no format"))?;
+                let format = self.format_named(package.format)?;
                 let metadata = remote.text(&found.metadata);
                 for asset in format.remote_assets(package, &found.version, metadata)? {
                     let wanted = self.wanted(scope, &view, decision, &asset.name)?;

@@ -76,9 +76,7 @@ impl Registry {
     pub async fn publish(&self, scope: &Scope, publication: Publication) -> Result<Published> {
         let package = &publication.package;
         self.authorize_package(scope, Action::PublishPackageVersion, package)?;
-        let format = self
-            .format(package.format.as_str())
-            .ok_or_else(|| Error::internal(format!("no format {}", package.format)))?;
+        let format = self.format_named(package.format)?;
         check_sizes(&publication, self.inner.settings.max_asset_bytes)?;
         // The publisher may not be allowed to read, and still must not publish over what can be read.
         let view = self.view_unchecked(scope, package, Freshness::Usual).await?;

@@ -5,12 +5,14 @@ use crate::page::{self, HTML, JSON, Page, TEXT_HTML};
 use crate::{attestation, version};
 use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
+use weir_core::digest::{Digest, Expected};
 use weir_core::name::shown;
 use weir_core::{AssetName, Error, PackageName, Result};
 use weir_protocol::Call;
 use weir_protocol::accept::preferred;
 use weir_protocol::respond::{self, Response, in_memory};
 use weir_registry::Registry;
+use weir_registry::format::RemoteAsset;
 use weir_registry::open::Want;
 use weir_registry::view::PackageView;
 
@@ -94,8 +96,7 @@ pub(crate) fn redirect(call: &Call, path: &str) -> Result<Response> {
 }
 
 /// Where a registry keeps the companion that a document promises, by the companion's name.
-pub(crate) fn companion(document: &str, companion: &AssetName) -> Option<weir_registry::format::RemoteAsset> {
-    use weir_core::digest::{Digest, Expected};
+pub(crate) fn companion(document: &str, companion: &AssetName) -> Option<RemoteAsset> {
     let document = VersionDocument::read(document).ok()?;
     let (url, expected) = if let Some(name) = companion.as_str().strip_suffix(".metadata") {
         let file = document.file(name)?;
@@ -105,7 +106,7 @@ pub(crate) fn companion(document: &str, companion: &AssetName) -> Option<weir_re
         let name = companion.as_str().strip_suffix(".provenance")?;
         (document.file(name)?.provenance.as_deref()?.to_owned(), Expected::default())
     };
-    Some(weir_registry::format::RemoteAsset { name: companion.clone(), url, expected })
+    Some(RemoteAsset { name: companion.clone(), url, expected })
 }
 
 /// The form by the query `format`, else by `Accept` (PEP 691); HTML where the client does not say.

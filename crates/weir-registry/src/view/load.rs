@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use weir_core::path::{HeldVersion, Node, Record, Stop, search_path};
 use weir_core::verdict::{KnownIndex, Outcome, PublicIndex, PublicVersion, Source, VersionOrder, decide};
-use weir_core::{Digest, Error, Origin, PackageName, PublishTime, Result, TimeSource, Timestamp};
+use weir_core::{Digest, Origin, PackageName, PublishTime, Result, TimeSource, Timestamp};
 use weir_store::rows::{AssetRow, Id, PackageRow, VersionRow};
 
 type HeldRecord = (PackageRow, Vec<VersionRow>);
@@ -24,9 +24,7 @@ impl Registry {
         freshness: Freshness,
         stamps: Stamps,
     ) -> Result<PackageView> {
-        let format = self
-            .format(package.format.as_str())
-            .ok_or_else(|| Error::internal(format!("no format {}", package.format)))?;
+        let format = self.format_named(package.format)?;
         let graph = if format.has_upstreams() {
             scope.domain.graph(&scope.repository)
         } else {
