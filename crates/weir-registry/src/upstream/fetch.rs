@@ -435,7 +435,17 @@ impl Registry {
                         }
                     };
                     for repository in &others {
-                        context.retain(session, repository, &original, count).await?;
+                        if context.retain(session, repository, &original, count).await? {
+                            continue;
+                        }
+                        // It may hold the version with a content of its own, when the holder's was deleted since.
+                        let record = context.ensure_record(session, &repository.id).await?;
+                        if let Some(own) = session.package_version(&record.id, &original.key).await?
+                            && own.content != original.content
+                            && own.origin == original.origin
+                        {
+                            fetched.add_to(session, &own.content).await?;
+                        }
                     }
                     Ok::<_, Error>(())
                 })

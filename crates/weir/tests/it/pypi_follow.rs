@@ -356,3 +356,19 @@ async fn two_clients_that_want_several_files_ask_for_each_once() {
     assert_eq!(world.held("main", "weir-demo").await, ["1.0"]);
     assert_eq!(world.files("weir-demo").await.len(), files.len());
 }
+
+#[tokio::test]
+async fn a_file_is_kept_by_who_asked_for_it_when_the_store_has_dropped_the_version() {
+    let world = World::start().await;
+    let files = [demo("1.0").wheel(), demo("1.0").sdist()];
+    world.upstream.publish_distributions(&files);
+    world.fetch(&files[0]).await;
+    let place =
+        "/v1/package/versions/delete?domain=local&repository=pypi-store&format=pypi&package=weir-demo";
+    world.weir.api("POST", place, r#"{"versions": ["1.0"]}"#).await.assert_status(200);
+    world.fetch(&files[1]).await;
+    world.upstream.stop().await;
+    for file in &files {
+        world.fetch(file).await;
+    }
+}
