@@ -4,10 +4,12 @@
 mod folder;
 mod header;
 mod objects;
+mod place;
 mod read;
 
 pub(crate) use header::Header;
 pub use header::{HEADER_BYTES, HEADER_LEN};
+pub use place::{BlobUrl, S3Place};
 pub use read::{Blob, PIECE, SMALL};
 
 use crate::rows::Id;
@@ -111,6 +113,19 @@ impl Blobs {
     /// system, so that keeping is a rename.
     pub fn folder(root: &Path) -> Result<Self, BlobError> {
         Ok(Self { place: Place::Folder(Arc::new(Folder::open(root)?)) })
+    }
+
+    /// Blobs where a setting says. An object store is not asked before the first use.
+    pub fn open_at(url: &BlobUrl) -> Result<Self, BlobError> {
+        match url {
+            BlobUrl::Folder(root) => Self::folder(root),
+            BlobUrl::S3(place) => Ok(Self::objects(place.open()?)),
+        }
+    }
+
+    /// Whether a blob is safe from a power cut as soon as it is kept, whatever was asked for.
+    pub fn is_safe_when_kept(&self) -> bool {
+        matches!(self.place, Place::Objects(_))
     }
 
     /// Blobs in an object store, such as S3.

@@ -10,7 +10,7 @@ pub(crate) use row::Row;
 pub(crate) use value::Value;
 
 use crate::error::DbError;
-use crate::migrate::migrate;
+use crate::migrate::{migrate, pending};
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
@@ -19,7 +19,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, Transaction};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 use value::bind;
@@ -54,7 +54,24 @@ impl std::fmt::Debug for DatabaseUrl {
     }
 }
 
+/// Which engine a session talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite: one process.
+    Sqlite,
+    /// PostgreSQL: any number of nodes.
+    Postgres,
+}
+
 impl DatabaseUrl {
+    /// Which engine it names.
+    pub fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+
     /// Reads a setting: `postgres://…` or `postgresql://…`, else `sqlite:PATH` or a path.
     pub fn parse(text: &str) -> Self {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
@@ -75,19 +92,10 @@ impl Database {
     pub(crate) async fn open(url: &DatabaseUrl, now: Timestamp) -> Result<Self, DbError> {
         match url {
             DatabaseUrl::Sqlite(path) => {
-                let options = SqliteConnectOptions::new()
-                    .filename(path)
-                    .create_if_missing(true)
-                    .journal_mode(SqliteJournalMode::Wal)
-                    .synchronous(SqliteSynchronous::Full)
-                    .foreign_keys(true)
-                    .busy_timeout(Duration::from_secs(5))
-                    .pragma("journal_size_limit", "67108864")
-                    .pragma("cache_size", "-8000")
-                    .statement_cache_capacity(256)
-                    .collation("C", |left, right| left.cmp(right));
+                let options = sqlite_options(path);
+                let making = options.clone().create_if_missing(true);
                 let connection =
-                    SqliteConnection::connect_with(&options).await.map_err(|e| DbError::of("database", e))?;
+                    SqliteConnection::connect_with(&making).await.map_err(|e| DbError::of("database", e))?;
                 let mut session = Session { inner: Inner::SqliteWriter(connection) };
                 session.script("database", "begin immediate").await?;
                 migrate(&mut session, now).await?;
@@ -98,27 +106,62 @@ impl Database {
                     .idle_timeout(None)
                     .max_lifetime(None)
                     .test_before_acquire(false)
-                    .connect_with(options.create_if_missing(false).read_only(true))
+                    .connect_with(options.read_only(true))
                     .await
                     .map_err(|e| DbError::of("database", e))?;
                 Ok(Self::Sqlite { readers, writer: Writer::start(session) })
             }
             DatabaseUrl::Postgres(url) => {
-                let options = PgConnectOptions::from_str(url).map_err(|e| DbError::of("database", e))?;
                 let pool = PgPoolOptions::new()
                     .max_connections(POSTGRES_CONNECTIONS)
                     .acquire_timeout(PATIENCE)
-                    .connect_with(options)
+                    .connect_with(postgres_options(url)?)
                     .await
                     .map_err(|e| DbError::of("database", e))?;
                 let transaction = pool.begin().await.map_err(|e| DbError::of("database", e))?;
                 let mut session = Session { inner: Inner::PostgresWriter(transaction) };
+                session
+                    .script("database", "set local statement_timeout = 0; set local lock_timeout = 0")
+                    .await?;
                 // Several nodes may start at once; the number is Weir's own and means nothing else.
                 session.script("database", "select pg_advisory_xact_lock(7237461)").await?;
                 migrate(&mut session, now).await?;
                 session.commit().await?;
                 Ok(Self::Postgres(pool))
             }
+        }
+    }
+
+    /// The names of the migrations that the database lacks; nothing is changed.
+    pub(crate) async fn pending(url: &DatabaseUrl) -> Result<Vec<&'static str>, DbError> {
+        let of = |e| DbError::of("database", e);
+        match url {
+            DatabaseUrl::Sqlite(path) => {
+                let memory = SqliteConnectOptions::new().in_memory(true);
+                let there = fs_err::exists(path).unwrap_or(true);
+                let options = if there { sqlite_options(path) } else { memory };
+                let connection = SqliteConnection::connect_with(&options).await.map_err(of)?;
+                let mut session = Session { inner: Inner::SqliteWriter(connection) };
+                let found = pending(&mut session).await;
+                session.close().await;
+                found
+            }
+            DatabaseUrl::Postgres(url) => {
+                let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
+                let pool = pool.connect_with(postgres_options(url)?).await.map_err(of)?;
+                let mut session = Session { inner: Inner::Postgres(pool.acquire().await.map_err(of)?) };
+                let found = pending(&mut session).await;
+                drop(session);
+                pool.close().await;
+                found
+            }
+        }
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite { .. } => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
         }
     }
 
@@ -163,6 +206,29 @@ impl Database {
     }
 }
 
+fn sqlite_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", "-8000")
+        .statement_cache_capacity(256)
+        .collation("C", |left, right| left.cmp(right))
+}
+
+fn postgres_options(url: &str) -> Result<PgConnectOptions, DbError> {
+    let options = PgConnectOptions::from_str(url).map_err(|e| DbError::of("database", e))?;
+    // A server that hangs must not hold requests for ever.
+    Ok(options.options([
+        ("statement_timeout", "20s"),
+        ("lock_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", "60s"),
+    ]))
+}
+
 /// A connection that reads, or a transaction that writes. All queries are methods of it; those that
 /// change anything fail on a session that only reads.
 pub struct Session {
@@ -182,6 +248,23 @@ enum Connection<'a> {
 }
 
 impl Session {
+    /// Which engine it talks to.
+    pub fn engine(&self) -> Engine {
+        match self.inner {
+            Inner::Sqlite(_) | Inner::SqliteWriter(_) => Engine::Sqlite,
+            Inner::Postgres(_) | Inner::PostgresWriter(_) => Engine::Postgres,
+        }
+    }
+
+    /// Whether the database has a table of that name.
+    pub(crate) async fn has_table(&mut self, name: &'static str) -> Result<bool, DbError> {
+        let sql = match self.engine() {
+            Engine::Sqlite => "select name from sqlite_master where type = 'table' and name = $1",
+            Engine::Postgres => "select relname as name from pg_class where oid = to_regclass($1)",
+        };
+        Ok(self.first("database", sql, &[name.into()]).await?.is_some())
+    }
+
     fn executor(&mut self) -> Connection<'_> {
         match &mut self.inner {
             Inner::Sqlite(connection) => Connection::Sqlite(connection),

@@ -33,6 +33,14 @@ pub enum DbError {
         /// What it said.
         message: String,
     },
+    /// The database was upgraded by a later version of Weir and does not allow this one any more.
+    #[error("it was upgraded and needs weir {needed} or later; this is weir {this}: upgrade this node too")]
+    TooOld {
+        /// The version that upgraded it.
+        needed: String,
+        /// This binary's version.
+        this: &'static str,
+    },
     /// The cursor is not one of this listing.
     #[error("the cursor is not one of this listing")]
     Cursor,
@@ -91,7 +99,7 @@ fn passes_by_itself(code: &str) -> bool {
 impl From<DbError> for Error {
     fn from(error: DbError) -> Self {
         match error {
-            DbError::Unavailable { .. } => Self::unavailable(error.to_string()),
+            DbError::Unavailable { .. } | DbError::TooOld { .. } => Self::unavailable(error.to_string()),
             DbError::Cursor => {
                 Self::invalid("nextToken", "is not a token of this listing; begin again without it")
             }

@@ -14,11 +14,11 @@ mod store;
 #[cfg(test)]
 mod suite;
 
-pub use blob::{Blob, BlobError, BlobKey, Blobs, Durability};
-pub use db::{DatabaseUrl, Session};
+pub use blob::{Blob, BlobError, BlobKey, BlobUrl, Blobs, Durability};
+pub use db::{DatabaseUrl, Engine, Session};
 pub use error::DbError;
 pub use id::new_id;
 pub use lock::{LockError, StoreLock};
 pub use rows::{Id, PackageFilter, RepositoryFilter, VersionFilter};
 pub use spool::{Spool, SpoolWriter, Spooled};
-pub use store::{OpenError, Store};
+pub use store::{OpenError, Places, Store};

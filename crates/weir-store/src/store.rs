@@ -1,12 +1,12 @@
 //! `Store`: the database, the blobs and the spool of one installation, opened together under one lock.
 
-use crate::blob::{BlobError, Blobs};
-use crate::db::{Database, DatabaseUrl, Session};
+use crate::blob::{BlobError, BlobUrl, Blobs};
+use crate::db::{Database, DatabaseUrl, Engine, Session};
 use crate::error::DbError;
 use crate::lock::{LockError, StoreLock};
 use crate::spool::Spool;
 use futures_util::future::BoxFuture;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_core::{Clock, Timestamp};
 
@@ -21,7 +21,7 @@ struct Inner {
     blobs: Blobs,
     spool: Spool,
     /// Held for as long as the store lives.
-    _lock: StoreLock,
+    _locks: Vec<StoreLock>,
 }
 
 /// Why a store could not be opened.
@@ -38,28 +38,67 @@ pub enum OpenError {
     Blobs(#[from] BlobError),
 }
 
-impl Store {
-    /// Opens the database (bringing its tables up to date) over blobs and spool that are open already.
-    /// `now` is recorded as the time at which migrations were applied.
-    pub async fn open(
-        database: &DatabaseUrl,
-        blobs: Blobs,
-        spool: Spool,
-        lock: StoreLock,
-        now: Timestamp,
-    ) -> Result<Self, OpenError> {
-        let database = Database::open(database, now).await?;
-        Ok(Self { inner: Arc::new(Inner { database, blobs, spool, _lock: lock }) })
+/// Where the parts of a store are.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The data folder of this process, which holds its lock and whatever has no place of its own.
+    pub directory: PathBuf,
+    /// The database.
+    pub database: DatabaseUrl,
+    /// The blobs.
+    pub blobs: BlobUrl,
+}
+
+impl Places {
+    /// Everything in one folder: `weir.db`, `blobs/` and `lock`.
+    pub fn folder(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            database: DatabaseUrl::Sqlite(directory.join("weir.db")),
+            blobs: BlobUrl::Folder(directory.join("blobs")),
+        }
     }
 
-    /// Opens everything in one folder, making what is missing: `weir.db`, `blobs/` and `lock`.
+    /// The folder in which incoming bytes lie: that of the blobs, so that keeping them is a rename.
+    fn spool_root(&self) -> PathBuf {
+        match &self.blobs {
+            BlobUrl::Folder(root) => root.clone(),
+            BlobUrl::S3(_) => self.directory.join("blobs"),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the parts and brings the tables up to date. `lock` is that of the data folder; a blob folder elsewhere
+    /// is locked too. `now` is recorded as the time at which migrations were applied. Errors: somebody else has it
+    /// open; the database needs a later version; it is not reachable; the blobs belong to another database.
+    pub async fn open(places: &Places, lock: StoreLock, now: Timestamp) -> Result<Self, OpenError> {
+        let root = places.spool_root();
+        let mut locks = vec![lock];
+        if !root.starts_with(&places.directory) {
+            locks.push(StoreLock::acquire(&root, "weir, for its blobs", now)?);
+        }
+        let spool = Spool::open(&root, &locks[0])?;
+        let blobs = Blobs::open_at(&places.blobs)?;
+        let database = Database::open(&places.database, now).await?;
+        let store = Self { inner: Arc::new(Inner { database, blobs, spool, _locks: locks }) };
+        Ok(store)
+    }
+
+    /// Opens everything in one folder, making what is missing.
     pub async fn open_folder(directory: &Path, clock: &dyn Clock) -> Result<Self, OpenError> {
-        let now = clock.now();
-        let lock = StoreLock::acquire(directory, "weir serve", now)?;
-        let root = directory.join("blobs");
-        let spool = Spool::open(&root, &lock)?;
-        let blobs = Blobs::folder(&root)?;
-        Self::open(&DatabaseUrl::Sqlite(directory.join("weir.db")), blobs, spool, lock, now).await
+        let lock = StoreLock::acquire(directory, "weir serve", clock.now())?;
+        Self::open(&Places::folder(directory), lock, clock.now()).await
+    }
+
+    /// The names of the migrations that a database lacks; nothing is opened for writing and nothing changed.
+    pub async fn pending_migrations(database: &DatabaseUrl) -> Result<Vec<&'static str>, DbError> {
+        Database::pending(database).await
+    }
+
+    /// Which engine the database is of.
+    pub fn engine(&self) -> Engine {
+        self.inner.database.engine()
     }
 
     /// A session that reads. Give it back (drop it) before sending bytes to a client: readers are few.

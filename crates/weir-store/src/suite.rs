@@ -13,7 +13,7 @@ use crate::error::DbError;
 use crate::id::uuid_v7;
 use crate::lock::StoreLock;
 use crate::rows::{DomainRow, Id, RepositoryRow};
-use crate::{Blobs, Session, Spool, Store};
+use crate::{Places, Session, Store};
 use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
@@ -39,10 +39,8 @@ fn id() -> Id {
 /// A store in a folder, with all of its parts.
 async fn store(directory: &Path, database: &DatabaseUrl) -> Store {
     let lock = StoreLock::acquire(directory, "a test", at(0)).expect("not locked");
-    let root = directory.join("blobs");
-    let spool = Spool::open(&root, &lock).expect("a spool");
-    let blobs = Blobs::folder(&root).expect("a folder");
-    Store::open(database, blobs, spool, lock, at(0)).await.expect("a store")
+    let places = Places { database: database.clone(), ..Places::folder(directory) };
+    Store::open(&places, lock, at(0)).await.expect("a store")
 }
 
 async fn sqlite() -> (TempDir, Store) {

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use weir_api::Api;
 use weir_core::{Clock as _, SystemClock, SystemSecrets};
 use weir_registry::{Parts, Registry};
-use weir_store::{Blobs, DatabaseUrl, Spool, Store, StoreLock};
+use weir_store::{Store, StoreLock};
 
 /// Runs `weir serve` until it is asked to stop.
 pub(crate) async fn serve(config: Config) -> Result<()> {
@@ -115,11 +115,7 @@ fn lock(config: &Config, command: &str) -> Result<StoreLock> {
 }
 
 async fn open(config: &Config, lock: StoreLock, own_authorities: &[String]) -> Result<Registry> {
-    let root = config.data.join("blobs");
-    let spool = Spool::open(&root, &lock)?;
-    let blobs = Blobs::folder(&root)?;
-    let database = DatabaseUrl::Sqlite(config.data.join("weir.db"));
-    let store = Store::open(&database, blobs, spool, lock, SystemClock.now()).await?;
+    let store = Store::open(&config.places, lock, SystemClock.now()).await?;
     let master_key = master_key::open(config, &store).await?;
     let settings =
         weir_registry::Settings { own_authorities: own_authorities.to_vec(), ..config.registry.clone() };

@@ -16,10 +16,11 @@ pub(crate) use value::duration as parse_duration;
 #[cfg(test)]
 use setting::SETTINGS;
 use setting::{Kind, Setting};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use weir_core::AccountId;
 use weir_protocol::face::{Face, FaceRules, Network};
+use weir_store::{BlobUrl, DatabaseUrl, Places};
 
 /// A setting that cannot be used; the text names it, its source and what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub(crate) fn variables() -> Variables {
 pub(crate) struct Config {
     /// `data`
     pub(crate) data: PathBuf,
+    /// `data`, `database-url` and `blob-url`.
+    pub(crate) places: Places,
     /// `listen`
     pub(crate) listen: String,
     /// `public-url`, `trusted-proxies` and `host-suffix`.
@@ -105,8 +108,7 @@ impl Config {
             .map(|suffix| suffix.trim_matches('.').to_ascii_lowercase())
             .collect();
         let data: PathBuf = reader.text("data").map_or_else(|| "weir-data".into(), PathBuf::from);
-        reader.only_kind("database-url", "sqlite", "PostgreSQL")?;
-        reader.only_kind("blob-url", "files", "S3")?;
+        let places = reader.places(&data)?;
         Ok(Self {
             listen: reader.required("listen")?,
             account: reader.parsed("account", |text| AccountId::parse("account", text).ok(), "12 digits")?,
@@ -127,6 +129,7 @@ impl Config {
                 host_suffixes,
             },
             data,
+            places,
         })
     }
 }
@@ -222,16 +225,20 @@ impl Reader<'_> {
         }
     }
 
-    fn only_kind(&self, name: &str, kind: &str, later: &str) -> Result<(), ConfigError> {
-        let text = self.required(name)?;
-        if text == kind {
-            return Ok(());
-        }
-        // The text may hold a password, so it is not repeated.
-        let (_, source) = self.values.of(Setting::named(name));
-        Err(ConfigError(format!(
-            "{name} must be '{kind}' in this version; {later} is not built in yet (from {source})"
-        )))
+    /// The texts may hold passwords, so a refusal does not repeat them.
+    fn places(&self, data: &Path) -> Result<Places, ConfigError> {
+        let database = match self.required("database-url")?.as_str() {
+            "sqlite" => DatabaseUrl::Sqlite(data.join("weir.db")),
+            text => DatabaseUrl::parse(text),
+        };
+        let blobs = match self.required("blob-url")?.as_str() {
+            "files" => BlobUrl::Folder(data.join("blobs")),
+            text => BlobUrl::parse(text, self.values.aws.clone()).map_err(|wanted| {
+                let (_, source) = self.values.of(Setting::named("blob-url"));
+                ConfigError(format!("blob-url is not {wanted} (from {source})"))
+            })?,
+        };
+        Ok(Places { directory: data.to_owned(), database, blobs })
     }
 
     /// Its own authorities are known only when the listener is open.
@@ -294,7 +301,6 @@ fn documentation() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn build(
         flags: &[(&'static str, &str)],
@@ -370,9 +376,17 @@ mod tests {
     }
 
     #[test]
-    fn other_databases_are_refused_without_repeating_their_password() {
-        let text = refusal(&[("database-url", "postgres://weir:hunter2@db.example.test/weir")], &[], None);
-        assert!(text.contains("PostgreSQL") && !text.contains("hunter2"), "{text}");
+    fn the_store_is_where_the_settings_say() {
+        let places = build(&[("data", "/d")], &[], None).unwrap().places;
+        assert_eq!(places.database, DatabaseUrl::Sqlite("/d/weir.db".into()));
+        assert_eq!(places.blobs, BlobUrl::Folder("/d/blobs".into()));
+        let flags =
+            [("database-url", "postgres://weir:hunter2@db.example.test/weir"), ("blob-url", "s3://b/p")];
+        let places = build(&flags, &[], None).unwrap().places;
+        assert_eq!(places.blobs.to_string(), "s3://b/p");
+        assert!(!format!("{places:?}").contains("hunter2"), "{places:?}");
+        let text = refusal(&[("blob-url", "s3://key:hunter2@bucket")], &[], None);
+        assert!(text.contains("AWS_ACCESS_KEY_ID") && !text.contains("hunter2"), "{text}");
     }
 
     #[test]

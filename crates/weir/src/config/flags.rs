@@ -87,6 +87,7 @@ fn flag(setting: &'static Setting) -> Arg {
         Kind::List => arg.action(ArgAction::Append).value_delimiter(','),
         Kind::Connections => arg.action(ArgAction::Append),
         Kind::Text
+        | Kind::Place
         | Kind::Path
         | Kind::Duration
         | Kind::Bytes

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Bytes,
     /// A whole number.
     Count,
+    /// An address that may hold a password.
+    Place,
     /// Several texts: flags repeat, variables have commas, files have a list.
     List,
     /// One of these words.
@@ -49,6 +51,7 @@ impl Kind {
             Self::Duration => "DURATION",
             Self::Bytes => "SIZE",
             Self::Count => "NUMBER",
+            Self::Place => "PLACE",
             Self::List => "TEXT,…",
             Self::Choice(_) => "WORD",
             Self::Connections => "NAME=URL",
@@ -140,15 +143,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
     ),
     setting(
         "database-url",
-        Kind::Text,
+        Kind::Place,
         "sqlite",
-        "'sqlite' (weir.db in the data folder); the only kind of this version",
+        "'sqlite' (weir.db in the data folder), or postgres://USER:PASSWORD@HOST/NAME, which several nodes share",
     ),
     setting(
         "blob-url",
-        Kind::Text,
+        Kind::Place,
         "files",
-        "'files' (folder blobs in the data folder); the only kind of this version",
+        "'files' (folder blobs in the data folder), file://PATH, or s3://BUCKET/PREFIX?endpoint=URL&region=NAME with keys \
+         in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; several nodes need S3",
     ),
     setting(
         "reserve-internal-names",

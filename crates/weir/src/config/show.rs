@@ -39,6 +39,8 @@ fn rows(values: &Values) -> Vec<(String, Vec<String>, String)> {
         let (texts, source) = values.of(setting);
         let texts = if setting.kind == Kind::SecretVariable && !texts.is_empty() {
             vec![HIDDEN.to_owned()]
+        } else if setting.kind == Kind::Place {
+            texts.iter().map(|text| without_password(text)).collect()
         } else {
             texts
         };
@@ -54,6 +56,18 @@ fn rows(values: &Values) -> Vec<(String, Vec<String>, String)> {
         rows.push((format!("external-connection {name}"), texts, source.to_string()));
     }
     rows
+}
+
+/// An address as it may be shown: without password, nor a query that may hold one.
+fn without_password(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else { return text.to_owned() };
+    if url.password().is_some() && url.set_password(Some("hidden")).is_err() {
+        return HIDDEN.to_owned();
+    }
+    if url.query_pairs().any(|(name, _)| name.contains("password")) {
+        url.set_query(None);
+    }
+    url.into()
 }
 
 #[cfg(test)]
@@ -78,5 +92,13 @@ mod tests {
         assert_eq!(json["master-key"], json!({ "value": "(hidden)", "source": "variable WEIR_MASTER_KEY" }));
         assert_eq!(json["region"]["source"], "default");
         assert!(text.contains("external-connection public:npmjs"), "{text}");
+    }
+
+    #[test]
+    fn the_password_of_a_database_is_not_shown() {
+        let shown = without_password("postgres://weir:hunter2@db.example.test/weir?sslmode=require");
+        assert_eq!(shown, "postgres://weir:hidden@db.example.test/weir?sslmode=require");
+        assert!(!without_password("postgres://db.example.test/weir?password=hunter2").contains("hunter2"));
+        assert_eq!(without_password("sqlite"), "sqlite");
     }
 }

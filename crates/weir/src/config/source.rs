@@ -44,6 +44,8 @@ pub(crate) struct Values {
     given: BTreeMap<&'static str, (Vec<String>, Source)>,
     /// The external connections.
     pub(crate) connections: Connections,
+    /// The `AWS_…` variables, for an object store.
+    pub(crate) aws: Vec<(String, String)>,
     /// What is odd but no error, for the log.
     pub(crate) warnings: Vec<String>,
 }
@@ -56,7 +58,9 @@ impl Values {
         file: Option<&Path>,
         known: &[&str],
     ) -> Result<Self, ConfigError> {
-        let mut values = Self::default();
+        let aws = variables.iter().filter(|(name, _)| name.starts_with("AWS_"));
+        let aws = aws.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut values = Self { aws, ..Self::default() };
         if let Some(path) = file {
             let text = fs_err::read_to_string(path)
                 .map_err(|error| ConfigError(format!("cannot read the file of --config: {error}")))?;
