@@ -53,6 +53,9 @@ impl BlobKey {
     }
 }
 
+/// Where the mark of a blob store lies below its root.
+const MARK: &str = "store-id";
+
 /// When a kept blob must be safe from a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -204,6 +207,28 @@ impl Blobs {
                 blocking(move || folder.delete_all(&path)).await
             }
             Place::Objects(objects) => objects.delete_all(&path).await,
+        }
+    }
+
+    /// The mark that tells this blob store from others; `None` where none was set.
+    pub(crate) async fn mark(&self) -> Result<Option<String>, BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                blocking(move || folder.mark()).await
+            }
+            Place::Objects(objects) => objects.mark().await,
+        }
+    }
+
+    /// Sets the mark.
+    pub(crate) async fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, mark) = (folder.clone(), mark.to_owned());
+                blocking(move || folder.set_mark(&mark)).await
+            }
+            Place::Objects(objects) => objects.set_mark(mark).await,
         }
     }
 

@@ -2,10 +2,13 @@
 //! and rows as enums. What both engines must agree on (`house.md` 4.2): `sum` is cast to bigint, order is
 //! `collate "C"`, a null has a type, times are microseconds.
 
+mod bell;
 mod row;
 mod value;
 mod writer;
 
+use bell::Bell;
+pub use bell::Listener;
 pub(crate) use row::Row;
 pub(crate) use value::Value;
 
@@ -85,7 +88,7 @@ impl DatabaseUrl {
 /// An open database with its tables up to date.
 pub(crate) enum Database {
     Sqlite { readers: SqlitePool, writer: Writer },
-    Postgres(PgPool),
+    Postgres { pool: PgPool, bell: Bell },
 }
 
 impl Database {
@@ -127,7 +130,8 @@ impl Database {
                 session.script("database", "select pg_advisory_xact_lock(7237461)").await?;
                 migrate(&mut session, now).await?;
                 session.commit().await?;
-                Ok(Self::Postgres(pool))
+                let bell = Bell::hang(pool.clone());
+                Ok(Self::Postgres { pool, bell })
             }
         }
     }
@@ -161,14 +165,14 @@ impl Database {
     pub(crate) fn engine(&self) -> Engine {
         match self {
             Self::Sqlite { .. } => Engine::Sqlite,
-            Self::Postgres(_) => Engine::Postgres,
+            Self::Postgres { .. } => Engine::Postgres,
         }
     }
 
     pub(crate) async fn read(&self) -> Result<Session, DbError> {
         let inner = match self {
             Self::Sqlite { readers, .. } => readers.acquire().await.map(Inner::Sqlite),
-            Self::Postgres(pool) => pool.acquire().await.map(Inner::Postgres),
+            Self::Postgres { pool, .. } => pool.acquire().await.map(Inner::Postgres),
         };
         Ok(Session { inner: inner.map_err(|e| DbError::of("database", e))? })
     }
@@ -183,7 +187,7 @@ impl Database {
     {
         match self {
             Self::Sqlite { writer, .. } => writer.write(work).await,
-            Self::Postgres(pool) => {
+            Self::Postgres { pool, .. } => {
                 let transaction = pool.begin().await.map_err(|e| DbError::of("database", e))?;
                 let mut session = Session { inner: Inner::PostgresWriter(transaction) };
                 // An error drops the session, which rolls the transaction back.
@@ -201,7 +205,22 @@ impl Database {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { pool, .. } => pool.close().await,
+        }
+    }
+
+    /// Wakes the other nodes, which look for word of changes; soon, and once for many calls.
+    pub(crate) fn ring(&self) {
+        if let Self::Postgres { bell, .. } = self {
+            bell.ring();
+        }
+    }
+
+    /// Hears when other nodes ring; `None` over SQLite, where there are none.
+    pub(crate) async fn listen(&self) -> Result<Option<Listener>, DbError> {
+        match self {
+            Self::Sqlite { .. } => Ok(None),
+            Self::Postgres { pool, .. } => Ok(Some(Listener::new(pool).await?)),
         }
     }
 }

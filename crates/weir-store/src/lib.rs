@@ -15,7 +15,7 @@ mod store;
 mod suite;
 
 pub use blob::{Blob, BlobError, BlobKey, BlobUrl, Blobs, Durability};
-pub use db::{DatabaseUrl, Engine, Session};
+pub use db::{DatabaseUrl, Engine, Listener, Session};
 pub use error::DbError;
 pub use id::new_id;
 pub use lock::{LockError, StoreLock};

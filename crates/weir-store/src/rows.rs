@@ -326,3 +326,16 @@ pub struct PinRow {
     /// When.
     pub seen_at: Timestamp,
 }
+
+/// Word of a change, left by a node for the others.
+#[derive(Debug, Clone)]
+pub struct ChangeRow {
+    /// Its number; numbers do not become visible in order.
+    pub sequence: i64,
+    /// The transaction that left it.
+    pub transaction: i64,
+    /// Who left it.
+    pub node: String,
+    /// What is out of date, as JSON.
+    pub body: String,
+}

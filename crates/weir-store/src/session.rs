@@ -2,6 +2,7 @@
 
 mod account;
 mod blob;
+mod change;
 mod connection;
 mod content;
 mod deleted;
@@ -9,6 +10,7 @@ mod document;
 mod domain;
 mod event;
 mod first_seen;
+mod lease;
 mod package;
 mod pin;
 mod principal;

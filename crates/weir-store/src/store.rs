@@ -1,14 +1,18 @@
 //! `Store`: the database, the blobs and the spool of one installation, opened together under one lock.
 
 use crate::blob::{BlobError, BlobUrl, Blobs};
-use crate::db::{Database, DatabaseUrl, Engine, Session};
+use crate::db::{Database, DatabaseUrl, Engine, Listener, Session};
 use crate::error::DbError;
+use crate::id::new_id;
 use crate::lock::{LockError, StoreLock};
 use crate::spool::Spool;
 use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use weir_core::{Clock, Timestamp};
+use weir_core::{Clock, SystemClock, SystemSecrets, Timestamp};
+
+/// The setting that names the blob store of a database.
+const BLOB_STORE: &str = "blob-store";
 
 /// All that Weir remembers. Cloning is cheap; every clone is the same store.
 #[derive(Clone)]
@@ -33,6 +37,16 @@ pub enum OpenError {
     /// The database cannot be opened or brought up to date.
     #[error("cannot open the database: {0}")]
     Database(#[from] DbError),
+    /// The blobs are not those of this database.
+    #[error(
+        "the blob store {place} {problem}; blob-url must name the right one, or an empty one for a new database"
+    )]
+    ForeignBlobs {
+        /// Where they are.
+        place: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The folder of the blobs or of the spool cannot be used.
     #[error("cannot open the blob store: {0}")]
     Blobs(#[from] BlobError),
@@ -82,7 +96,38 @@ impl Store {
         let blobs = Blobs::open_at(&places.blobs)?;
         let database = Database::open(&places.database, now).await?;
         let store = Self { inner: Arc::new(Inner { database, blobs, spool, _locks: locks }) };
+        if store.engine() == Engine::Sqlite {
+            // Whoever held one lives no more: this process has the lock.
+            store.write(|session| Box::pin(session.drop_leases(true))).await?;
+        }
+        store.recognise_blobs(&places.blobs).await?;
         Ok(store)
+    }
+
+    /// Refuses blobs that belong to another database: collecting garbage in them would erase that one's files, and
+    /// files of this one would not be found.
+    async fn recognise_blobs(&self, place: &BlobUrl) -> Result<(), OpenError> {
+        let found = self.blobs().mark().await?;
+        let mut session = self.read().await?;
+        let known = session.get_setting(BLOB_STORE).await?;
+        let is_fresh = !session.has_blobs().await?;
+        drop(session);
+        let foreign = |problem| Err(OpenError::ForeignBlobs { place: place.to_string(), problem });
+        match (known, found) {
+            (Some(known), Some(found)) if known == found => Ok(()),
+            (Some(_), None) if !is_fresh => {
+                foreign("has no mark, so it is not the one this database was begun with")
+            }
+            (_, Some(_)) => foreign("belongs to another database"),
+            (known, None) => {
+                let mark = known.unwrap_or_else(|| new_id(&SystemClock, &SystemSecrets).to_string());
+                // Of several nodes that start at once the first one's mark holds.
+                let mark = self.write(|session| {
+                    Box::pin(async move { session.put_setting_once(BLOB_STORE, &mark).await })
+                });
+                Ok(self.blobs().set_mark(&mark.await?).await?)
+            }
+        }
     }
 
     /// Opens everything in one folder, making what is missing.
@@ -120,6 +165,16 @@ impl Store {
         E: From<DbError> + Send + 'static,
     {
         self.inner.database.write(work).await
+    }
+
+    /// Wakes the other nodes after a change of which word was left for them.
+    pub fn ring(&self) {
+        self.inner.database.ring();
+    }
+
+    /// Hears when other nodes ring; `None` over SQLite, where there are none.
+    pub async fn listen(&self) -> Result<Option<Listener>, DbError> {
+        self.inner.database.listen().await
     }
 
     /// The bytes of files and index documents.

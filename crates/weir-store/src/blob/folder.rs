@@ -3,7 +3,7 @@
 
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
-use super::{BlobError, Durability};
+use super::{BlobError, Durability, MARK};
 use crate::spool::Spooled;
 use bytes::Bytes;
 use fs_err::File;
@@ -118,6 +118,22 @@ impl Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    pub(crate) fn mark(&self) -> Result<Option<String>, BlobError> {
+        match fs_err::read_to_string(self.root.join(MARK)) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
+        let beside = self.root.join(format!("{MARK}.new"));
+        fs_err::write(&beside, mark)?;
+        File::open(&beside)?.sync_all()?;
+        fs_err::rename(&beside, self.root.join(MARK))?;
+        Ok(sync_folder(&self.root)?)
     }
 
     pub(crate) fn health(&self) -> Result<(), BlobError> {

@@ -1,8 +1,8 @@
 //! Blobs in an object store. A put is atomic and safe when it is answered.
 
-use super::BlobError;
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
+use super::{BlobError, MARK};
 use crate::spool::Spooled;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -82,6 +82,19 @@ impl Objects {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
+    }
+
+    pub(crate) async fn mark(&self) -> Result<Option<String>, BlobError> {
+        match self.store.get(&Path::from(MARK)).await {
+            Ok(found) => Ok(Some(String::from_utf8_lossy(&found.bytes().await?).into_owned())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) async fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
+        self.store.put(&Path::from(MARK), PutPayload::from(mark.to_owned())).await?;
         Ok(())
     }
 

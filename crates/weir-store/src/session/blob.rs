@@ -39,6 +39,11 @@ impl Session {
         .transpose()
     }
 
+    /// Whether any blob of any domain was ever noted and is not forgotten.
+    pub async fn has_blobs(&mut self) -> Result<bool, DbError> {
+        Ok(self.first(TABLE, "select domain_id from blobs limit 1", &[]).await?.is_some())
+    }
+
     /// Notes that these are on the disk's platter now.
     pub async fn mark_synced(&mut self, domain: &str, digests: &[Digest]) -> Result<(), DbError> {
         let digests: Vec<Value<'_>> = digests.iter().map(Value::from).collect();

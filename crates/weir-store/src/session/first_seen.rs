@@ -32,6 +32,7 @@ impl Session {
         coordinate: &str,
         seen: &BTreeMap<String, Timestamp>,
     ) -> Result<(), DbError> {
+        self.take_turn(&format!("first_seen {domain} {connection} {coordinate}")).await?;
         let mut all = self.first_seen(domain, connection, coordinate).await?;
         for (version, at) in seen {
             let first = all.entry(version.clone()).or_insert(*at);

@@ -20,4 +20,17 @@ impl Session {
         self.run(TABLE, sql, &[name.into(), value.into()]).await?;
         Ok(())
     }
+
+    /// Sets it unless it is there already, and gives back what holds.
+    pub async fn put_setting_once(&mut self, name: &str, value: &str) -> Result<String, DbError> {
+        let sql = "insert into settings (name, value) values ($1, $2) on conflict (name) do nothing";
+        self.run(TABLE, sql, &[name.into(), value.into()]).await?;
+        Ok(self.get_setting(name).await?.unwrap_or_else(|| value.to_owned()))
+    }
+
+    /// Removes it, if it is there.
+    pub async fn delete_setting(&mut self, name: &str) -> Result<(), DbError> {
+        self.run(TABLE, "delete from settings where name = $1", &[name.into()]).await?;
+        Ok(())
+    }
 }
