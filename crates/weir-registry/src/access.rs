@@ -214,6 +214,7 @@ impl Registry {
         if !well_formed {
             return Ok(Err("the token is malformed: Weir's begin with weir_"));
         }
+        self.check_current()?;
         let generation = self.inner.generations.identity();
         let now = self.now();
         let expired = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);

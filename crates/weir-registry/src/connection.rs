@@ -154,15 +154,13 @@ impl Registry {
         self.check_connection_name(name)?;
         let audit = self.connection_audit(caller, name, "deleted");
         let gone = name.clone();
-        self.change(Outdated::Topology, move |session| {
+        self.change(Outdated::Connection(name.clone()), move |session| {
             Box::pin(async move {
                 session.delete_connection(&gone).await?;
                 Ok(session.insert_audit(&audit).await?)
             })
         })
-        .await?;
-        self.inner.upstream.forget(name);
-        Ok(())
+        .await
     }
 
     /// Asks the package manager of this machine again and stores what it says.

@@ -80,4 +80,13 @@ impl Generations {
     pub(crate) fn identity_changed(&self) {
         self.identity.fetch_add(1, Ordering::AcqRel);
     }
+
+    /// Anything may have changed.
+    pub(crate) fn all_changed(&self) {
+        self.topology_changed();
+        self.identity_changed();
+        for slot in self.content.iter().chain(&self.holdings) {
+            slot.fetch_add(1, Ordering::AcqRel);
+        }
+    }
 }

@@ -17,9 +17,11 @@ pub mod connection;
 pub mod domain;
 mod event;
 pub mod explain;
+mod follow;
 pub mod format;
 pub mod generation;
 pub mod identity;
+pub mod lease;
 pub mod lifecycle;
 pub mod metrics;
 pub mod open;
@@ -66,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) master_key: sealed::MasterKey,
     pub(crate) topology: topology::Topologies,
     pub(crate) generations: generation::Generations,
+    pub(crate) confirmed: follow::Confirmed,
     pub(crate) callers: access::CallerCache,
     pub(crate) signing_keys: identity::SigningKeys,
     pub(crate) assets: open::AssetCache,
@@ -111,6 +114,7 @@ impl Registry {
             master_key,
             topology: topology::Topologies::default(),
             generations: generation::Generations::new(),
+            confirmed: follow::Confirmed::default(),
             callers: access::CallerCache::default(),
             signing_keys: identity::SigningKeys::default(),
             assets: open::AssetCache::default(),

@@ -16,6 +16,8 @@ pub struct Settings {
     pub immutable_versions: bool,
     /// `retain-whole-version`: the files of a retained version that nobody asked for are fetched too.
     pub retain_whole_version: bool,
+    /// A node that could not see the changes of others for this long stops answering.
+    pub max_stale_authorization: Duration,
     /// How long a public index is fresh.
     pub freshness: Duration,
     /// How long the absence of a public package is remembered.
@@ -53,6 +55,7 @@ impl Default for Settings {
             rules: Rules::default(),
             immutable_versions: false,
             retain_whole_version: false,
+            max_stale_authorization: Duration::from_secs(60),
             freshness: Duration::from_secs(300),
             negative_freshness: Duration::from_secs(60),
             revalidation_interval: Duration::from_secs(10),

@@ -13,6 +13,7 @@ pub(crate) mod client;
 pub(crate) mod documents;
 pub(crate) mod fetch;
 pub mod flight;
+mod incoming;
 pub(crate) mod known;
 
 use crate::Registry;
@@ -131,6 +132,12 @@ impl Upstream {
         lock_write(&self.breakers).remove(name);
         lock_write(&self.unknown).remove(name);
         self.indexes.forget(name);
+    }
+
+    /// Forgets all connections; parsed indexes stay, which tell by themselves how old they are.
+    pub(crate) fn forget_connections(&self) {
+        lock_write(&self.connections).clear();
+        lock_write(&self.unknown).clear();
     }
 }
 
@@ -287,7 +294,7 @@ impl Registry {
             sealed_settings,
         };
         let stored = row.clone();
-        self.change(Outdated::Topology, move |session| {
+        self.change(Outdated::Connection(name.clone()), move |session| {
             Box::pin(async move {
                 session.put_connection(&stored).await?;
                 if let Some(audit) = &audit {
@@ -297,7 +304,6 @@ impl Registry {
             })
         })
         .await?;
-        self.inner.upstream.forget(name);
         Ok(row)
     }
 

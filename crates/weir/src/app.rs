@@ -13,11 +13,12 @@ use anyhow::{Context as _, Result};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use weir_api::Api;
 use weir_core::{Clock as _, SystemClock, SystemSecrets};
 use weir_registry::{Parts, Registry};
-use weir_store::{Store, StoreLock};
+use weir_store::{DatabaseUrl, Store, StoreLock};
 
 /// Runs `weir serve` until it is asked to stop.
 pub(crate) async fn serve(config: Config) -> Result<()> {
@@ -29,8 +30,8 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     let own_authorities = own_authorities(&config, local);
     let registry = open(&config, lock, &own_authorities).await?;
     registry.recover().await?;
-    first_start::prepare(&config, &registry, &format!("{scheme}://{}", reachable(local))).await?;
-    registry.store().health().await.context("the server is not ready")?;
+    prepare(&config, &registry, &format!("{scheme}://{}", reachable(local))).await?;
+    registry.health().await.context("the server is not ready")?;
     if certificates.is_some() && config.tls == crate::config::Tls::SelfSigned {
         eprintln!("TLS: clients must trust {}", tls::authority_path(&config.data).display());
     }
@@ -54,6 +55,10 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
         // The sender is dropped in any case, so this ends with the server.
         async move { registry.run_background(async { drop(stopping.await) }).await }
     });
+    let following = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.follow(std::future::pending()).await }
+    });
     tokio::spawn({
         // Before a login points the package managers of this machine here: then they cannot be asked any more.
         let registry = registry.clone();
@@ -68,8 +73,22 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     if let Err(error) = background.await {
         tracing::error!("background work failed: {error}");
     }
+    following.abort();
     registry.store().close().await;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Makes what first start makes, one node at a time.
+async fn prepare(config: &Config, registry: &Registry, address: &str) -> Result<()> {
+    let lease = loop {
+        match registry.lease("first-start").await? {
+            Some(lease) => break lease,
+            None => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    first_start::prepare(config, registry, address).await?;
+    lease.release().await;
     Ok(())
 }
 
@@ -101,7 +120,7 @@ pub(crate) async fn started(data: &Path, flags: &[(&'static str, &str)]) -> (Htt
 
 /// Opens the store and the registry over it, as other commands than `serve` need them.
 pub(crate) async fn open_alone(config: &Config, command: &str) -> Result<Registry> {
-    if !config.data.is_dir() {
+    if matches!(config.places.database, DatabaseUrl::Sqlite(_)) && !config.data.is_dir() {
         let text = format!("the data folder {} does not exist; 'weir serve' makes it", config.data.display());
         return Err(ConfigError(text).into());
     }

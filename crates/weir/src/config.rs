@@ -260,6 +260,7 @@ impl Reader<'_> {
             },
             immutable_versions: self.switch("immutable-versions")?,
             retain_whole_version: self.switch("retain-whole-version")?,
+            max_stale_authorization: self.duration("max-stale-authorization")?,
             freshness: self.duration("freshness")?,
             negative_freshness: self.duration("negative-freshness")?,
             max_index_bytes: self.bytes("max-index-bytes")?,

@@ -214,7 +214,7 @@ impl Http {
     }
 
     async fn ready(&self, line: &mut RequestLine) -> Response<Body> {
-        match self.registry.store().health().await {
+        match self.registry.health().await {
             Ok(()) => respond::text(StatusCode::OK, "ready\n"),
             Err(error) => {
                 line.error = Some(error.to_string());

@@ -146,6 +146,7 @@ impl Registry {
 
     /// The secret of an access key and its principal, for verifying a signature; `None` when unknown.
     pub async fn signing_key(&self, access_key_id: &str) -> Result<Option<(String, Arc<Principal>)>> {
+        self.check_current()?;
         // Read before the load, so that a change during the load makes the entry be loaded again.
         let generation = self.inner.generations.identity();
         let table = &self.inner.signing_keys.table;

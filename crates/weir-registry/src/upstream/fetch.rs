@@ -5,6 +5,7 @@ use super::Connection;
 use super::client::{FetchError, Kind, accept};
 use super::flight::{Download, FlightKey, FlightReader, Progress};
 use crate::Registry;
+use crate::change::Outdated;
 use crate::format::{Description, FetchedFile, Format, Inspection, RemoteAsset};
 use crate::retain::{Context, revision};
 use crate::topology::{DomainState, RepositoryState, lock};
@@ -51,7 +52,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn file(&self) -> &RemoteAsset {
+    pub(super) fn file(&self) -> &RemoteAsset {
         &self.assets[self.asset]
     }
 
@@ -63,7 +64,7 @@ impl Wanted {
         (inspection.metadata.clone(), Description { readme, ..told })
     }
 
-    fn coordinate(&self) -> String {
+    pub(super) fn coordinate(&self) -> String {
         let package = &self.package;
         format!(
             "{}/{}/{}/{}/{}",
@@ -156,17 +157,8 @@ impl Registry {
         download: &Download,
     ) -> Result<(u64, Digest), FetchError> {
         let file = wanted.file();
-        let mut answer = connection.get(self, &file.url, Kind::File, accept("*/*")).await?;
-        if answer.status != StatusCode::OK {
-            return Err(FetchError::Bad(format!(
-                "its index lists {} but the file is answered with {}",
-                file.name, answer.status
-            )));
-        }
-        if answer.header(CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html")) {
-            return Err(FetchError::Bad("an HTML page came where a file was asked".to_owned()));
-        }
-        let announced = answer.length();
+        let (mut incoming, lease) = self.incoming(wanted, connection).await?;
+        let announced = incoming.announced();
         if let (Some(announced), Some(promised)) = (announced, file.expected.size)
             && announced != promised
         {
@@ -183,7 +175,7 @@ impl Registry {
         let mut writer = self.inner.store.spool().begin().map_err(ours)?;
         download.placed(writer.path().to_owned(), HEADER_BYTES).map_err(ours)?;
         download.progress.send_replace(Progress::Running { written: 0, size });
-        while let Some(chunk) = answer.chunk().await? {
+        while let Some(chunk) = incoming.chunk().await? {
             if writer.written() + chunk.len() as u64 > most {
                 return Err(too_large());
             }
@@ -208,13 +200,16 @@ impl Registry {
             )));
         }
         self.verify(wanted, &file.expected, &spooled).await?;
-        drop(answer);
+        drop(incoming);
+        // Another node that has somebody who wants the bytes must not wait for one to come here.
+        let lease = lease.filter(|_| download.is_wanted());
         if !download.wanted_within(UNASKED).await {
             return Err(FetchError::unavailable("only its headers were asked for"));
         }
         let (size, digest) = (spooled.size, spooled.digests.sha256);
         let inspection = self.inspect(wanted, &spooled).await.map_err(ours)?;
         self.keep_fetched(wanted, spooled, inspection, download).await.map_err(ours)?;
+        drop(lease);
         if self.inner.settings.retain_whole_version {
             self.fetch_the_rest(wanted);
         }
@@ -404,59 +399,57 @@ impl Registry {
         };
         let count = wanted.assets.len();
         let (domain_id, package) = (context.domain.id.clone(), context.package.clone());
+        let outdated = match changes_index {
+            true => Outdated::Content(domain_id, package),
+            false => Outdated::Holdings(domain_id, package),
+        };
         let rows = others.len() as u64;
-        self.inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    for (digest, size) in fetched.blobs() {
-                        session.put_blob(&context.domain.id, &digest, size, false, context.at).await?;
+        let synced = self.inner.store.blobs().is_safe_when_kept();
+        self.change(outdated, move |session| {
+            Box::pin(async move {
+                for (digest, size) in fetched.blobs() {
+                    session.put_blob(&context.domain.id, &digest, size, synced, context.at).await?;
+                }
+                let record = context.ensure_record(session, &holder.id).await?;
+                let original = match session.package_version(&record.id, &version.key).await? {
+                    Some(original)
+                        if original.origin != version.origin || !original.status.is_downloadable() =>
+                    {
+                        return Err(Error::unavailable(
+                            "the version was changed here while its file was on the way; ask again",
+                        ));
                     }
-                    let record = context.ensure_record(session, &holder.id).await?;
-                    let original = match session.package_version(&record.id, &version.key).await? {
-                        Some(original)
-                            if original.origin != version.origin || !original.status.is_downloadable() =>
-                        {
-                            return Err(Error::unavailable(
-                                "the version was changed here while its file was on the way; ask again",
-                            ));
-                        }
-                        Some(original) => {
-                            fetched.add_to(session, &original.content).await?;
-                            original
-                        }
-                        None => {
-                            fetched.insert(session).await?;
-                            let version = VersionRow { package: record.id.clone(), ..version };
-                            context
-                                .add_version(session, &holder, &record, &version, Controls::INGESTED, count)
-                                .await?;
-                            version
-                        }
-                    };
-                    for repository in &others {
-                        if context.retain(session, repository, &original, count).await? {
-                            continue;
-                        }
-                        // It may hold the version with a content of its own, when the holder's was deleted since.
-                        let record = context.ensure_record(session, &repository.id).await?;
-                        if let Some(own) = session.package_version(&record.id, &original.key).await?
-                            && own.content != original.content
-                            && own.origin == original.origin
-                        {
-                            fetched.add_to(session, &own.content).await?;
-                        }
+                    Some(original) => {
+                        fetched.add_to(session, &original.content).await?;
+                        original
                     }
-                    Ok::<_, Error>(())
-                })
+                    None => {
+                        fetched.insert(session).await?;
+                        let version = VersionRow { package: record.id.clone(), ..version };
+                        context
+                            .add_version(session, &holder, &record, &version, Controls::INGESTED, count)
+                            .await?;
+                        version
+                    }
+                };
+                for repository in &others {
+                    if context.retain(session, repository, &original, count).await? {
+                        continue;
+                    }
+                    // It may hold the version with a content of its own, when the holder's was deleted since.
+                    let record = context.ensure_record(session, &repository.id).await?;
+                    if let Some(own) = session.package_version(&record.id, &original.key).await?
+                        && own.content != original.content
+                        && own.origin == original.origin
+                    {
+                        fetched.add_to(session, &own.content).await?;
+                    }
+                }
+                Ok::<_, Error>(())
             })
-            .await?;
+        })
+        .await?;
         self.metrics().versions_retained.inc_by(rows + 1);
-        if changes_index {
-            self.inner.generations.content_changed(&domain_id, &package);
-        } else {
-            self.inner.generations.holdings_changed(&domain_id, &package);
-        }
         Ok(())
     }
 

@@ -101,6 +101,11 @@ impl Download {
         }
     }
 
+    /// Whether a repository wants the file by now.
+    pub(crate) fn is_wanted(&self) -> bool {
+        lock(&self.interested).as_ref().is_some_and(|list| !list.is_empty())
+    }
+
     /// Whether a repository wants the file, waiting so long for one. After a no, none can register any more.
     pub(crate) async fn wanted_within(&self, patience: Duration) -> bool {
         // Who registered before left a permit; what counts is the list.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use std::path::PathBuf;
 use weir_core::{Secrets as _, SystemSecrets};
 use weir_registry::sealed::MasterKey;
-use weir_store::{DbError, Store};
+use weir_store::{DbError, Engine, Store};
 
 /// Where the fingerprint stands in the table of settings.
 const FINGERPRINT: &str = "master-key-fingerprint";
@@ -17,28 +17,33 @@ pub(crate) async fn open(config: &Config, store: &Store) -> Result<MasterKey> {
     let place = place(config);
     let key = match (find(config)?, &stored) {
         (Some(key), _) => key,
+        (None, None) if store.engine() == Engine::Postgres => bail!(
+            "with PostgreSQL the master key must be given, the same to every node: make one with 'openssl rand -hex 32' \
+             and name its file with --master-key-file, or set WEIR_MASTER_KEY"
+        ),
         (None, None) => make(config)?,
         (None, Some(fingerprint)) => bail!(
-            "the master key is missing: this data folder was begun with the key {fingerprint}, and {place} does \
+            "the master key is missing: this database was begun with the key {fingerprint}, and {place} does \
              not exist. Put it back, or name it with --master-key-file or WEIR_MASTER_KEY"
         ),
     };
-    match stored {
-        Some(stored) if stored != key.fingerprint() => bail!(
-            "the master key of {place} is the wrong one: it is {}, and this data folder was begun with {stored}. Put \
-             the right one back, or name it with --master-key-file or WEIR_MASTER_KEY",
+    let fingerprint = key.fingerprint().to_owned();
+    let stored = match stored {
+        Some(stored) => stored,
+        // Of several nodes that start at once the first one's key holds.
+        None => store
+            .write(move |session| {
+                Box::pin(async move { session.put_setting_once(FINGERPRINT, &fingerprint).await })
+            })
+            .await
+            .map_err(|error: DbError| error)?,
+    };
+    if stored != key.fingerprint() {
+        bail!(
+            "the master key of {place} is the wrong one: it is {}, and this database was begun with {stored}. Put the \
+             right one back, or name it with --master-key-file or WEIR_MASTER_KEY",
             key.fingerprint()
-        ),
-        Some(_) => {}
-        None => {
-            let fingerprint = key.fingerprint().to_owned();
-            store
-                .write(move |session| {
-                    Box::pin(async move { session.put_setting(FINGERPRINT, &fingerprint).await })
-                })
-                .await
-                .map_err(|error: DbError| error)?;
-        }
+        );
     }
     Ok(key)
 }

@@ -155,6 +155,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
          in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; several nodes need S3",
     ),
     setting(
+        "max-stale-authorization",
+        Kind::Duration,
+        "60s",
+        "A node that cannot reach PostgreSQL for this long answers 503: it does not know who may read what any more",
+    ),
+    setting(
         "reserve-internal-names",
         Kind::Switch,
         "true",

@@ -1,0 +1,127 @@
+//! Where the bytes of a missing file come from: its registry, or, when another node fetched it a moment ago, the blob
+//! store that all nodes share. Nodes that want the same file at the same time agree by a lease on who asks.
+
+use super::Connection;
+use super::client::{Answer, FetchError, Kind, accept};
+use super::fetch::Wanted;
+use crate::Registry;
+use crate::lease::Lease;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
+use std::io;
+use std::time::Duration;
+use tokio::time::Instant;
+use weir_core::{Digest, Error, Result};
+use weir_store::rows::AssetState;
+use weir_store::{Blob, BlobKey, Engine};
+
+/// How long a node waits for another that fetches the same file; then it fetches it too, which is only slower.
+const WAIT: Duration = Duration::from_secs(30);
+/// How often it looks meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The bytes of a file on their way.
+pub(super) enum Incoming {
+    /// From the registry.
+    Registry(Box<Answer>),
+    /// From the blob store, where another node put them.
+    Kept { size: u64, bytes: BoxStream<'static, io::Result<Bytes>> },
+}
+
+impl Incoming {
+    /// How many bytes are announced, if that is known.
+    pub(super) fn announced(&self) -> Option<u64> {
+        match self {
+            Self::Registry(answer) => answer.length(),
+            Self::Kept { size, .. } => Some(*size),
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        match self {
+            Self::Registry(answer) => answer.chunk().await,
+            Self::Kept { bytes, .. } => match bytes.next().await {
+                None => Ok(None),
+                Some(Ok(chunk)) => Ok(Some(chunk)),
+                Some(Err(error)) => Err(FetchError::unavailable(format!("the blob store failed: {error}"))),
+            },
+        }
+    }
+}
+
+impl Registry {
+    /// Asks the registry for a file, unless another node just did. The lease is to be held until the rows are
+    /// committed.
+    pub(super) async fn incoming(
+        &self,
+        wanted: &Wanted,
+        connection: &Connection,
+    ) -> Result<(Incoming, Option<Lease>), FetchError> {
+        let (lease, kept) = self.agree(wanted).await;
+        if let Some(blob) = kept {
+            let size = blob.size();
+            return Ok((Incoming::Kept { size, bytes: blob.read(0..size) }, lease));
+        }
+        let file = wanted.file();
+        let answer = connection.get(self, &file.url, Kind::File, accept("*/*")).await?;
+        if answer.status != StatusCode::OK {
+            return Err(FetchError::Bad(format!(
+                "its index lists {} but the file is answered with {}",
+                file.name, answer.status
+            )));
+        }
+        if answer.header(CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html")) {
+            return Err(FetchError::Bad("an HTML page came where a file was asked".to_owned()));
+        }
+        Ok((Incoming::Registry(Box::new(answer)), lease))
+    }
+
+    /// Takes the lease of a file, or waits for the node that has it. Gives the blob when another node put it there.
+    /// Whatever fails here costs one more request to the registry and nothing else.
+    async fn agree(&self, wanted: &Wanted) -> (Option<Lease>, Option<Blob>) {
+        if self.inner.store.engine() == Engine::Sqlite {
+            return (None, None);
+        }
+        let what = format!("{} {} {}", wanted.domain.row.id, wanted.connection, wanted.coordinate());
+        let name = format!("fetch {}", Digest::of(what.as_bytes()));
+        let start = Instant::now();
+        loop {
+            let lease = match self.lease(&name).await {
+                Ok(lease) => lease,
+                Err(_) => return (None, None),
+            };
+            let kept = self.kept_by_another(wanted).await.unwrap_or_default();
+            if lease.is_some() || kept.is_some() || start.elapsed() > WAIT {
+                return (lease, kept);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The blob of a file that the holder of the connection has by now.
+    async fn kept_by_another(&self, wanted: &Wanted) -> Result<Option<Blob>> {
+        let package = &wanted.package;
+        let mut session = self.inner.store.read().await?;
+        let record = session
+            .package(
+                &wanted.holder.row.id,
+                package.format.as_str(),
+                package.namespace_or_empty(),
+                &package.name,
+            )
+            .await?;
+        let Some(record) = record else { return Ok(None) };
+        let Some(version) = session.package_version(&record.id, wanted.version.key()).await? else {
+            return Ok(None);
+        };
+        let asset = session.asset(&version.content, wanted.file().name.as_str()).await?;
+        drop(session);
+        let Some(AssetState::Held { digests, .. }) = asset.map(|asset| asset.state) else { return Ok(None) };
+        let key = BlobKey::Asset { domain: wanted.domain.row.id.clone(), digest: digests.sha256 };
+        self.inner.store.blobs().open(&key).await.map_err(Error::from)
+    }
+}
