@@ -1,6 +1,7 @@
 //! Whatever is done repeatedly to this workspace: `cargo xtask test` installs the clients that the tests
-//! drive and runs everything, `cargo xtask tidy` checks what the compiler does not.
+//! drive, starts the servers they share and runs everything, `cargo xtask tidy` checks what the compiler does not.
 
+mod servers;
 mod tidy;
 mod tools;
 
@@ -21,6 +22,9 @@ struct Arguments {
 enum Task {
     /// Install the test tools, then run `cargo test` with them (`--workspace` unless arguments follow).
     Test {
+        /// Run the long forms of those tests that have one.
+        #[arg(long)]
+        long: bool,
         /// Arguments for `cargo test`: `cargo xtask test -p weir npm`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
@@ -33,7 +37,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let ended = match Arguments::parse().task {
-        Task::Test { arguments } => test(arguments),
+        Task::Test { long, arguments } => test(long, arguments),
         Task::Tools => tools::install_all(&root()).map(|_| ()),
         Task::Tidy => tidy::run(&root()),
     };
@@ -46,13 +50,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn test(mut arguments: Vec<OsString>) -> Result<()> {
+fn test(long: bool, mut arguments: Vec<OsString>) -> Result<()> {
     let tools = tools::install_all(&root())?;
+    let servers = servers::Servers::start(&tools);
     if arguments.is_empty() {
         arguments.push("--workspace".into());
     }
     let mut command = Command::new(cargo());
     command.current_dir(root()).arg("test").args(arguments).envs(tools.variables());
+    command.envs(servers.variables());
+    if long {
+        command.env("WEIR_TEST_LONG", "1");
+    }
     let status = command.status().context("cargo could not be started")?;
     ensure!(status.success(), "the tests failed ({status})");
     Ok(())

@@ -1,7 +1,9 @@
 //! The clients that tests drive, pinned, and installed below `target/test-tools` by the package clients of
-//! this machine (npm and pip) from wherever these are set up to fetch. A second run installs nothing.
+//! this machine (npm, pip and go) from wherever these are set up to fetch; and PostgreSQL, which is the
+//! machine's own. A second run installs nothing.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -33,7 +35,18 @@ const TOOLS: &[Tool] = &[
     Tool { name: "twine", source: Source::Pip(&["twine==7.0.0"]), program: "twine" },
     Tool { name: "hatch", source: Source::Pip(&["hatch==1.18.2"]), program: "hatch" },
     Tool { name: "flit", source: Source::Pip(&["flit==4.2.0"]), program: "flit" },
+    // The programs, of which tests need several, lie in one folder.
+    Tool { name: "postgresql", source: Source::Debian("postgresql"), program: "" },
+    // An S3 server over a plain folder (Apache-2.0), so that tests can look at objects and damage them.
+    Tool {
+        name: "versitygw",
+        source: Source::Go { module: "github.com/versity/versitygw/cmd/versitygw", version: "v1.8.0" },
+        program: "versitygw",
+    },
 ];
+
+/// Where Debian and Ubuntu put the programs of each version of PostgreSQL.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 struct Tool {
     /// The folder, and the end of the variable `WEIR_TEST_NAME`.
@@ -48,6 +61,12 @@ enum Source {
         version: &'static str,
     },
     Pip(&'static [&'static str]),
+    Go {
+        module: &'static str,
+        version: &'static str,
+    },
+    /// A package of the machine, at whatever version its release has.
+    Debian(&'static str),
     /// Comes with another tool.
     With(&'static str),
 }
@@ -59,6 +78,12 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
+    /// Where a tool is, if it is here.
+    pub(crate) fn path(&self, name: &str) -> Option<&Path> {
+        let mut named = self.present.iter();
+        named.find(|(other, _)| *other == name).map(|(_, path)| path.as_path())
+    }
+
     /// The variables by which tests find the tools.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let named = self.present.iter();
@@ -74,6 +99,8 @@ impl Installed {
 pub(crate) fn install_all(root: &Path) -> Result<Installed> {
     let folder = root.join("target/test-tools");
     fs_err::create_dir_all(&folder)?;
+    // It may be a link to a folder that several clones share.
+    let folder = fs_err::canonicalize(folder)?;
     let mut installed = Installed { present: Vec::new(), absent: Vec::new() };
     std::thread::scope(|scope| {
         let running: Vec<_> =
@@ -106,6 +133,9 @@ impl Tool {
     }
 
     fn path(&self, tools: &Path) -> PathBuf {
+        if let Source::Debian(_) = self.source {
+            return newest_postgresql().unwrap_or_default();
+        }
         let below = if let Source::Npm { .. } = self.source { "node_modules/.bin" } else { "bin" };
         self.folder(tools).join(below).join(self.program)
     }
@@ -115,13 +145,17 @@ impl Tool {
         match &self.source {
             Source::Npm { package, version } => format!("{package}@{version}"),
             Source::Pip(packages) => packages.join(" "),
+            Source::Go { module, version } => format!("{module}@{version}"),
+            Source::Debian(package) => format!("{package} of this machine"),
             Source::With(other) => format!("with {other}"),
         }
     }
 
     fn install(&self, tools: &Path) -> Result<()> {
-        if let Source::With(_) = self.source {
-            return Ok(());
+        match self.source {
+            Source::With(_) => return Ok(()),
+            Source::Debian(package) => return install_with_apt(self.name, package),
+            Source::Npm { .. } | Source::Pip(_) | Source::Go { .. } => {}
         }
         let (folder, wanted) = (self.folder(tools), self.wanted());
         let stamp = folder.join("installed");
@@ -137,7 +171,8 @@ impl Tool {
         match &self.source {
             Source::Npm { .. } => install_with_npm(&folder, &wanted)?,
             Source::Pip(packages) => install_with_pip(&folder, packages)?,
-            Source::With(_) => {}
+            Source::Go { .. } => install_with_go(&folder, &wanted)?,
+            Source::Debian(_) | Source::With(_) => {}
         }
         run(Command::new(self.path(tools)).arg("--version")).context("it is installed but does not run")?;
         fs_err::write(&stamp, &wanted)?;
@@ -162,6 +197,46 @@ fn install_with_pip(folder: &Path, packages: &[&str]) -> Result<()> {
     // Python compiles what is used when it is used, which is a part of it.
     pip.args(["install", "--quiet", "--no-compile", "--disable-pip-version-check"]);
     run(pip.args(packages))
+}
+
+fn install_with_go(folder: &Path, package: &str) -> Result<()> {
+    // In a folder of its own, so that no module of the machine's owner decides on anything.
+    let mut go = Command::new("go");
+    go.current_dir(folder).env("GOBIN", folder.join("bin")).env("GOWORK", "off");
+    run(go.args(["install", "-trimpath", package]))
+}
+
+/// The folder of the programs of the newest PostgreSQL on this machine.
+fn newest_postgresql() -> Option<PathBuf> {
+    let versions = fs_err::read_dir(POSTGRESQL).ok()?.flatten();
+    let complete = versions.filter(|version| version.path().join("bin/initdb").exists());
+    let number = |version: &fs_err::DirEntry| version.file_name().to_string_lossy().parse::<u32>().ok();
+    complete.max_by_key(number).map(|version| version.path().join("bin"))
+}
+
+fn install_with_apt(name: &str, package: &str) -> Result<()> {
+    if let Some(there) = newest_postgresql() {
+        eprintln!("tool {name}: {} is there", there.display());
+        return Ok(());
+    }
+    let start = Instant::now();
+    ensure!(
+        fs_err::metadata("/proc/self")?.uid() == 0,
+        "it is not here; `apt-get install {package}` brings it, which only root may run"
+    );
+    let apt = |arguments: &[&str]| {
+        run(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+    };
+    let install = ["install", "--yes", "--no-install-recommends", package];
+    if apt(&install).is_err() {
+        // A machine that never looked knows no packages.
+        apt(&["update"])?;
+        apt(&install)?;
+    }
+    let there =
+        newest_postgresql().context("it is installed but its programs are not where they should be")?;
+    eprintln!("tool {name}: {} installed in {:.1} s", there.display(), start.elapsed().as_secs_f32());
+    Ok(())
 }
 
 /// Runs a command quietly; the error holds what it said was wrong.

@@ -47,13 +47,25 @@ pub enum DatabaseUrl {
     Postgres(String),
 }
 
+/// Without anything secret.
+impl std::fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let url = match self {
+            Self::Sqlite(path) => return write!(f, "{}", path.display()),
+            Self::Postgres(url) => url::Url::parse(url).ok(),
+        };
+        let Some(url) = url else { return f.write_str("postgres://…") };
+        write!(f, "postgres://{}", url.host_str().unwrap_or_default())?;
+        if let Some(port) = url.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(url.path())
+    }
+}
+
 impl std::fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            // It may hold a password.
-            Self::Postgres(_) => f.write_str("postgres://…"),
-        }
+        f.write_str(&self.to_string())
     }
 }
 
@@ -460,6 +472,17 @@ mod tests {
         assert_eq!(DatabaseUrl::parse("sqlite:///a/weir.db"), file("/a/weir.db"));
         let url = "postgres://weir@127.0.0.1/weir";
         assert_eq!(DatabaseUrl::parse(url), DatabaseUrl::Postgres(url.into()));
+    }
+
+    #[test]
+    fn a_database_is_shown_without_anything_secret() {
+        let shown = |text: &str| format!("{0} {0:?}", DatabaseUrl::parse(text));
+        assert_eq!(shown("sqlite:/a/weir.db"), "/a/weir.db /a/weir.db");
+        for text in ["postgres://u:hunter2@db:5433/weir", "postgresql://db:5433/weir?user=u&password=hunter2"]
+        {
+            assert_eq!(shown(text), "postgres://db:5433/weir postgres://db:5433/weir");
+        }
+        assert_eq!(shown("postgres://u:hunter2@[/weir"), "postgres://… postgres://…");
     }
 
     #[test]

@@ -8,12 +8,12 @@ use crate::error::DbError;
 use weir_core::Timestamp;
 
 /// A change of the tables. A text that was released is never edited; a change is a new file.
-struct Migration {
-    name: &'static str,
+pub(crate) struct Migration {
+    pub(crate) name: &'static str,
     /// What both engines run.
-    text: &'static str,
+    pub(crate) text: &'static str,
     /// What PostgreSQL runs besides.
-    postgres: &'static str,
+    pub(crate) postgres: &'static str,
     /// Whether binaries that do not know it must not use the database any more.
     breaking: bool,
 }
@@ -23,7 +23,7 @@ const fn migration(name: &'static str, text: &'static str) -> Migration {
 }
 
 /// All of them, in order.
-const MIGRATIONS: &[Migration] = &[
+pub(crate) const MIGRATIONS: &[Migration] = &[
     migration("0001_init", include_str!("../migrations/0001_init.sql")),
     migration("0002_derived_assets", include_str!("../migrations/0002_derived_assets.sql")),
     migration("0003_first_seen", include_str!("../migrations/0003_first_seen.sql")),
@@ -37,10 +37,10 @@ const MIGRATIONS: &[Migration] = &[
 ];
 
 /// The setting that says how many migrations a binary must know.
-const LEAST: &str = "least-migrations";
+pub(crate) const LEAST: &str = "least-migrations";
 /// The setting that names the version of Weir that set `LEAST`.
-const LEAST_VERSION: &str = "least-version";
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const LEAST_VERSION: &str = "least-version";
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The names of the migrations that a database lacks, in order. Errors: `TooOld` when it does not allow this
 /// binary.

@@ -1,9 +1,9 @@
-//! The conformance suite: every query on both engines, every kind of blob store, the writer and the spool
-//! under unkind callers. PostgreSQL is tested where `WEIR_TEST_POSTGRES` holds the URL of a database in
-//! which schemas may be made and dropped.
+//! The conformance suite: every query on both engines, every kind of blob store, migrations, the writer and
+//! the spool under unkind callers. PostgreSQL and S3 are real servers where these are installed.
 
 mod blobs;
 mod control_rows;
+mod migrations;
 mod node_rows;
 mod package_rows;
 mod spool;
@@ -18,9 +18,7 @@ use crate::{Places, Session, Store};
 use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
-use std::io::Write as _;
 use std::path::Path;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 use weir_core::{AccountId, DomainName, RepositoryName, Timestamp};
@@ -50,37 +48,51 @@ async fn sqlite() -> (TempDir, Store) {
     (directory, store)
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are configured by the environment alone")]
-fn postgres_url() -> Option<String> {
-    std::env::var("WEIR_TEST_POSTGRES").ok()
+/// An empty schema of a PostgreSQL database.
+struct Schema {
+    name: String,
+    admin: PgConnection,
+    url: DatabaseUrl,
+}
+
+impl Schema {
+    /// `None`, after a line that says so, where PostgreSQL is not installed.
+    async fn make() -> Option<Self> {
+        let url = weir_testkit::backend::shared_postgres_url()?;
+        let name = format!("weir_{}_{}", std::process::id(), id().replace('-', "_"));
+        let mut admin = PgConnection::connect(&url).await.expect("PostgreSQL answers");
+        let command = format!("drop schema if exists {name} cascade; create schema {name}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(command)).execute(&mut admin).await.expect("created");
+        let joint = if url.contains('?') { '&' } else { '?' };
+        let url = DatabaseUrl::Postgres(format!("{url}{joint}options=-c%20search_path%3D{name}"));
+        Some(Self { name, admin, url })
+    }
+
+    async fn drop(mut self) {
+        let command = format!("drop schema {} cascade", self.name);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(command)).execute(&mut self.admin).await.expect("dropped");
+    }
+}
+
+/// Runs `test` on the place of an empty database of each engine.
+async fn on_every_empty_database(test: impl AsyncFn(&DatabaseUrl)) {
+    let directory = tempfile::tempdir().expect("a folder");
+    test(&DatabaseUrl::Sqlite(directory.path().join("weir.db"))).await;
+    if let Some(schema) = Schema::make().await {
+        test(&schema.url).await;
+        schema.drop().await;
+    }
 }
 
 /// Runs `test` on an empty store of each engine.
 async fn on_every_engine(test: impl AsyncFn(&Store)) {
-    let (_directory, on_sqlite) = sqlite().await;
-    test(&on_sqlite).await;
-    on_sqlite.close().await;
-
-    let Some(url) = postgres_url() else {
-        static TOLD: Once = Once::new();
-        // Past the test harness, which shows what a passing test prints to nobody.
-        TOLD.call_once(|| {
-            let _ = writeln!(std::io::stderr(), "skipped on PostgreSQL: WEIR_TEST_POSTGRES is not set");
-        });
-        return;
-    };
-    let schema = format!("weir_{}", id().replace('-', "_"));
-    let mut admin = PgConnection::connect(&url).await.expect("PostgreSQL answers");
-    let command = |sql: String| sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
-    command(format!("drop schema if exists {schema} cascade")).execute(&mut admin).await.expect("dropped");
-    command(format!("create schema {schema}")).execute(&mut admin).await.expect("created");
-    let joint = if url.contains('?') { '&' } else { '?' };
-    let url = DatabaseUrl::Postgres(format!("{url}{joint}options=-c%20search_path%3D{schema}"));
-    let directory = tempfile::tempdir().expect("a folder");
-    let on_postgres = store(directory.path(), &url).await;
-    test(&on_postgres).await;
-    on_postgres.close().await;
-    command(format!("drop schema {schema} cascade")).execute(&mut admin).await.expect("dropped");
+    on_every_empty_database(async |database| {
+        let directory = tempfile::tempdir().expect("a folder");
+        let store = store(directory.path(), database).await;
+        test(&store).await;
+        store.close().await;
+    })
+    .await;
 }
 
 /// A write that succeeds.

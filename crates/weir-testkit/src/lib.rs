@@ -1,14 +1,16 @@
-//! What Weir's tests are made with: a started server, a fake public registry that counts and can fail,
-//! package builders, package managers with a clean home, and requests that no client would send.
+//! What Weir's tests are made with: a started server, real databases and object stores for it, a proxy
+//! that makes them fail, a fake public registry that counts and can fail, package builders, package managers with a clean home, and requests that no client would send.
 //!
 //! Helpers here panic with the whole story (output, server log) instead of returning errors, because
 //! only tests call them. Tools that are not on the machine make a test skip, visibly; see [`tool`].
 
+pub mod backend;
 pub mod client;
 pub mod http;
 pub mod output;
 pub mod package;
 pub mod project;
+pub mod proxy;
 pub mod python;
 pub mod raw;
 pub mod server;
@@ -16,11 +18,13 @@ pub mod sign;
 pub mod tool;
 pub mod upstream;
 
+pub use backend::{Bucket, ObjectStore, Postgres};
 pub use client::{Client, PythonClient};
 pub use http::Answer;
 pub use output::Output;
 pub use package::{Archive, NpmPackage, ZipArchive, ZipEntry};
 pub use project::{FixtureProject, fixture_project};
+pub use proxy::Proxy;
 pub use python::{Distribution, PythonPackage, UploadForm};
 pub use server::{AwsCli, Credentials, Python, Weir};
 pub use tool::Tool;

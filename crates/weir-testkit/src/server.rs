@@ -5,6 +5,7 @@ mod aws;
 
 pub use aws::{AwsCli, Python};
 
+use crate::backend::{Bucket, Postgres};
 use crate::http::Answer;
 use crate::output::{Output, clean_command, run};
 use crate::sign::sign;
@@ -17,6 +18,8 @@ use tempfile::TempDir;
 
 /// How long a server may take until it says that it listens, and until it has stopped.
 const LIMIT: Duration = Duration::from_secs(45);
+/// The master key of servers over a database that several share, which keep none in their data folder.
+const MASTER_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// An access key, as in an AWS shared-credentials file.
 #[derive(Debug, Clone)]
@@ -92,6 +95,29 @@ impl Builder {
     /// Says where `public:pypi` is: usually [`Upstream::pypi_url`](crate::Upstream::pypi_url).
     pub fn pypi(self, url: &str) -> Self {
         self.flag("--external-connection", &format!("public:pypi={url}"))
+    }
+
+    /// Keeps rows in this PostgreSQL database, as [`database_url`](Self::database_url).
+    pub fn database(self, postgres: &Postgres) -> Self {
+        self.database_url(postgres.url())
+    }
+
+    /// Keeps rows in the PostgreSQL database at this address, with a master key that all tests share.
+    pub fn database_url(self, url: &str) -> Self {
+        self.flag("--database-url", url).env("WEIR_MASTER_KEY", MASTER_KEY)
+    }
+
+    /// Keeps blobs in this bucket.
+    pub fn objects(self, bucket: &Bucket) -> Self {
+        self.objects_at(bucket, &bucket.blob_url())
+    }
+
+    /// Keeps blobs in this bucket, reached at [`Bucket::blob_url_through`] a proxy.
+    pub fn objects_at(mut self, bucket: &Bucket, blob_url: &str) -> Self {
+        for (name, value) in bucket.variables() {
+            self = self.env(name, value);
+        }
+        self.flag("--blob-url", blob_url)
     }
 
     /// Uses this data folder, which stays when the server is gone.

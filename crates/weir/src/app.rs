@@ -120,12 +120,18 @@ pub(crate) async fn started(data: &Path, flags: &[(&'static str, &str)]) -> (Htt
 
 /// Opens the store and the registry over it, as other commands than `serve` need them.
 pub(crate) async fn open_alone(config: &Config, command: &str) -> Result<Registry> {
+    must_have_data(config)?;
+    let lock = lock(config, command)?;
+    open(config, lock, &[]).await
+}
+
+/// Refuses where the data of `serve` should be and is not: a wrong folder must not look like an empty one.
+pub(crate) fn must_have_data(config: &Config) -> Result<()> {
     if matches!(config.places.database, DatabaseUrl::Sqlite(_)) && !config.data.is_dir() {
         let text = format!("the data folder {} does not exist; 'weir serve' makes it", config.data.display());
         return Err(ConfigError(text).into());
     }
-    let lock = lock(config, command)?;
-    open(config, lock, &[]).await
+    Ok(())
 }
 
 fn lock(config: &Config, command: &str) -> Result<StoreLock> {

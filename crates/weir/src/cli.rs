@@ -26,7 +26,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  WEIR_REGION=eu-west-1 weir config --config weir.toml --json")]
     Config(ShowConfig),
     /// Bring the database up to date without starting the server
-    #[command(after_help = "Example:\n  weir migrate --data /var/lib/weir")]
+    #[command(after_help = "Example:\n  weir migrate --data /var/lib/weir\n  weir migrate --dry-run --json")]
     Migrate(Migrate),
     /// Check a server from outside: address, keys, clock, repositories, public registries, .npmrc, pip.conf
     #[command(after_help = "Example:\n  weir doctor --endpoint https://packages.example.com")]
@@ -83,6 +83,9 @@ pub(crate) struct ShowConfig {
 /// `weir migrate`
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -16,10 +16,11 @@ mod yank;
 use crate::cli::{Cli, Command, KeyCommand, Migrate, Serve, ShowConfig};
 use crate::config::{self, Config, ConfigError, SettingFlags, StoreFlags, Values, Variables};
 use crate::{app, telemetry};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use output::{Out, print};
 use serde_json::json;
 use std::process::ExitCode;
+use weir_store::Store;
 
 /// Runs one command; `Err` is a sentence for a person.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
@@ -83,14 +84,32 @@ fn store_config(StoreFlags(settings): &StoreFlags, variables: &Variables) -> Res
 
 async fn migrate(arguments: Migrate, variables: &Variables) -> Result<Out> {
     let config = store_config(&arguments.settings, variables)?;
+    let database = config.places.database.to_string();
+    app::must_have_data(&config)?;
+    let pending = Store::pending_migrations(&config.places.database).await;
+    let pending = pending.with_context(|| format!("cannot look at the database {database}"))?;
+    if arguments.dry_run {
+        return Ok(Out::new(
+            arguments.json,
+            || json!({ "database": database, "pending": pending }),
+            || listed(&database, "would be changed by", &pending),
+        ));
+    }
     let registry = app::open_alone(&config, "weir migrate").await?;
     registry.store().close().await;
-    let path = config.data.join("weir.db").display().to_string();
     Ok(Out::new(
         arguments.json,
-        || json!({ "database": path, "state": "up to date" }),
-        || format!("{path} is up to date\n"),
+        || json!({ "database": database, "state": "up to date", "applied": pending }),
+        || listed(&database, "was changed by", &pending),
     ))
+}
+
+fn listed(database: &str, verb: &str, migrations: &[&str]) -> String {
+    if migrations.is_empty() {
+        return format!("{database} is up to date\n");
+    }
+    let lines: String = migrations.iter().map(|name| format!("  {name}\n")).collect();
+    format!("{database} {verb}\n{lines}")
 }
 
 async fn create_key_offline(

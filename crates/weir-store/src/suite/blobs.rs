@@ -1,8 +1,8 @@
-//! What every blob store must do, on a folder and on an object store in memory.
+//! What every blob store must do: a folder, an object store in memory, and a real S3 server.
 
 use super::sqlite;
 use crate::blob::{Blob, BlobError, BlobKey, Blobs, Durability, HEADER_BYTES, PIECE, SMALL};
-use crate::{Spool, Store};
+use crate::{BlobUrl, Spool, Store};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use object_store::memory::InMemory;
@@ -28,6 +28,14 @@ async fn on_every_blob_store(test: impl AsyncFn(&Spool, &Blobs)) {
     let (_directory, store) = sqlite().await;
     test(store.spool(), store.blobs()).await;
     test(store.spool(), &Blobs::objects(Arc::new(InMemory::new()))).await;
+    let Some(bucket) = weir_testkit::ObjectStore::bucket().await else { return };
+    for prefix in ["?", "/below/here?"] {
+        let variables = bucket.variables().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let url = BlobUrl::parse(&bucket.blob_url().replace('?', prefix), variables).expect("a place");
+        // The one provider of a process; another test may have been first.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        test(store.spool(), &Blobs::open_at(&url).expect("an object store")).await;
+    }
 }
 
 #[tokio::test]

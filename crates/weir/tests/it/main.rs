@@ -11,6 +11,7 @@ mod downloads;
 mod generic;
 mod hostile_requests;
 mod hostile_tarballs;
+mod migrate;
 mod npm_commands;
 mod npm_install;
 mod npm_publish;
