@@ -37,9 +37,8 @@ async fn migrations_of_postgresql_are_told_without_its_password() {
     let home = tempfile::tempdir().expect("a temporary folder can be made");
     let url = postgres.url().replace("postgres@", "postgres:hunter2@");
     let run = async |url: &str, arguments: &[&str]| {
-        let output =
-            weir(home.path(), &[KEY, ("WEIR_DATABASE_URL", url)], &[&["migrate"], arguments].concat());
-        let output = output.await;
+        let variables = [KEY, ("WEIR_DATABASE_URL", url)];
+        let output = weir(home.path(), &variables, &[&["migrate"], arguments].concat()).await;
         assert!(!output.says("hunter2"), "{output}");
         output
     };
@@ -49,8 +48,6 @@ async fn migrations_of_postgresql_are_told_without_its_password() {
     run(&url, &[]).await.assert_ok().assert_says("was changed by").assert_says(FIRST);
     assert_ne!(tables().await, "0");
     run(&url, &[]).await.assert_ok().assert_says("is up to date");
-    for arguments in [&["--dry-run"][..], &[]] {
-        let away = run("postgres://u:hunter2@127.0.0.1:9/weir", arguments).await;
-        away.assert_fails().assert_says("127.0.0.1:9");
-    }
+    let away = run("postgres://u:hunter2@127.0.0.1:9/weir", &["--dry-run"]).await;
+    away.assert_fails().assert_says("127.0.0.1:9");
 }
