@@ -17,9 +17,9 @@ use weir_store::{DbError, Engine, Listener};
 /// How often is looked when nobody rings.
 const POLL: Duration = Duration::from_millis(250);
 /// How long word is kept for nodes that are cut off; one that was away for longer reads everything again.
-pub(crate) const KEPT: Duration = Duration::from_secs(600);
-/// How long one look may take; word must not be dropped meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_secs(600);
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// When this node last knew that it had seen all changes.
 pub(crate) struct Confirmed {
@@ -75,6 +75,21 @@ impl Registry {
         }
     }
 
+    /// Drops word that every node has seen, and leases of nodes that are gone. All nodes may do it.
+    pub(crate) async fn forget_old_word(&self) -> Result<()> {
+        if self.inner.store.engine() == Engine::Sqlite {
+            return Ok(());
+        }
+        let work = self.inner.store.write(|session| {
+            Box::pin(async move {
+                session.drop_changes(KEPT).await?;
+                session.drop_leases(false).await?;
+                Ok::<_, Error>(())
+            })
+        });
+        work.await
+    }
+
     async fn follow_for_ever(&self) {
         let mut follower: Option<Follower> = None;
         let mut listener: Option<Listener> = None;
@@ -112,7 +127,7 @@ impl Registry {
         let mut session = self.inner.store.read().await?;
         // Before the rows: what commits in between is seen twice rather than never.
         let horizon = session.change_horizon().await?;
-        let known = follower.take_if(|known| known.looked.elapsed() < KEPT - PATIENCE);
+        let known = follower.take_if(|known| known.looked.elapsed() < KEPT / 2);
         let mut seen = BTreeMap::new();
         match known {
             Some(mut known) => {

@@ -1,5 +1,5 @@
-//! Leases: work that one node does for all of them. A lease is renewed while it is held, and falls to others half a
-//! minute after its holder was last heard of.
+//! Leases: work that one node does for all of them. A lease is renewed while it is held, and falls to others some
+//! time after its holder was last heard of.
 
 use crate::Registry;
 use std::sync::Arc;
@@ -8,10 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_core::{Error, Result};
 
-/// How long a lease outlives the last sign of its holder.
+/// How long a lease outlives the last sign of its holder, if nothing else is said.
 const LIFE: Duration = Duration::from_secs(30);
-/// How often it is renewed.
-const RENEWAL: Duration = Duration::from_secs(8);
 
 /// A lease that was taken. Dropping it lets go of it soon; [`Lease::release`] at once.
 pub struct Lease {
@@ -25,38 +23,45 @@ pub struct Lease {
 impl Registry {
     /// Takes a lease; `None` while somebody else, on this node or another, has it.
     pub async fn lease(&self, name: &str) -> Result<Option<Lease>> {
+        self.lease_for(name, LIFE).await
+    }
+
+    /// Takes a lease that falls to others so long after its holder was last heard of.
+    pub(crate) async fn lease_for(&self, name: &str, life: Duration) -> Result<Option<Lease>> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let holder = format!("{}-{}", self.inner.instance, COUNT.fetch_add(1, Ordering::Relaxed));
-        if !self.take_lease(name, &holder).await? {
+        if !self.take_lease(name, &holder, life).await? {
             return Ok(None);
         }
         let held = Arc::new(AtomicBool::new(true));
         let renewing = tokio::spawn({
             let (registry, name, holder, held) =
                 (self.clone(), name.to_owned(), holder.clone(), held.clone());
-            async move { registry.keep_lease(&name, &holder, &held).await }
+            async move { registry.keep_lease(&name, &holder, life, &held).await }
         });
         Ok(Some(Lease { registry: self.clone(), name: name.to_owned(), holder, held, renewing }))
     }
 
-    async fn take_lease(&self, name: &str, holder: &str) -> Result<bool> {
+    async fn take_lease(&self, name: &str, holder: &str, life: Duration) -> Result<bool> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
         let work = self.inner.store.write(move |session| {
-            Box::pin(async move { Ok::<_, Error>(session.take_lease(&name, &holder, LIFE).await?) })
+            Box::pin(async move { Ok::<_, Error>(session.take_lease(&name, &holder, life).await?) })
         });
         work.await
     }
 
-    async fn keep_lease(&self, name: &str, holder: &str, held: &AtomicBool) {
+    async fn keep_lease(&self, name: &str, holder: &str, life: Duration, held: &AtomicBool) {
+        // One renewal may fail without anybody noticing.
+        let renewal = life / 4;
         let mut renewed = Instant::now();
         loop {
-            tokio::time::sleep(RENEWAL).await;
+            tokio::time::sleep(renewal).await;
             let asked = Instant::now();
-            match tokio::time::timeout(RENEWAL, self.take_lease(name, holder)).await {
+            match tokio::time::timeout(renewal, self.take_lease(name, holder, life)).await {
                 Ok(Ok(true)) => renewed = asked,
                 // Somebody else has it.
                 Ok(Ok(false)) => break,
-                Ok(Err(_)) | Err(_) if renewed.elapsed() + RENEWAL + RENEWAL < LIFE => {}
+                Ok(Err(_)) | Err(_) if renewed.elapsed() + renewal * 2 < life => {}
                 Ok(Err(_)) | Err(_) => break,
             }
         }

@@ -84,6 +84,11 @@ impl Registry {
                 tracing::warn!(%error, "fetched files could not be synced yet");
             }
             ticks += 1;
+            if ticks.is_multiple_of(60)
+                && let Err(error) = self.forget_old_word().await
+            {
+                tracing::warn!(%error, "old word of changes could not be dropped yet");
+            }
             if ticks.is_multiple_of(3600)
                 && let Err(error) = self.drop_expired_tokens().await
             {

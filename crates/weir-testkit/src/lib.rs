@@ -29,3 +29,8 @@ pub use python::{Distribution, PythonPackage, UploadForm};
 pub use server::{AwsCli, Credentials, Python, Weir};
 pub use tool::Tool;
 pub use upstream::{Fault, PypiSettings, PypiSpeaks, Upstream};
+
+/// Whether tests run the full numbers (`cargo xtask test --long`) instead of small ones.
+pub fn long() -> bool {
+    std::env::var_os("WEIR_TEST_LONG").is_some_and(|value| value == "1")
+}

@@ -104,7 +104,7 @@ impl Builder {
 
     /// Keeps rows in the PostgreSQL database at this address, with a master key that all tests share.
     pub fn database_url(self, url: &str) -> Self {
-        self.flag("--database-url", url).env("WEIR_MASTER_KEY", MASTER_KEY)
+        self.only_flag("--database-url", url).env("WEIR_MASTER_KEY", MASTER_KEY)
     }
 
     /// Keeps blobs in this bucket.
@@ -117,7 +117,15 @@ impl Builder {
         for (name, value) in bucket.variables() {
             self = self.env(name, value);
         }
-        self.flag("--blob-url", blob_url)
+        self.only_flag("--blob-url", blob_url)
+    }
+
+    /// Sets a flag in place of the value it had.
+    pub fn only_flag(mut self, name: &str, value: &str) -> Self {
+        if let Some(at) = self.arguments.iter().position(|argument| argument == name) {
+            self.arguments.drain(at..at + 2);
+        }
+        self.flag(name, value)
     }
 
     /// Uses this data folder, which stays when the server is gone.

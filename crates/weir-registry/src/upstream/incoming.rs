@@ -20,6 +20,8 @@ use weir_store::{Blob, BlobKey, Engine};
 
 /// How long a node waits for another that fetches the same file; then it fetches it too, which is only slower.
 const WAIT: Duration = Duration::from_secs(30);
+/// How long after the death of a node others fetch what it was fetching.
+const LIFE: Duration = Duration::from_secs(8);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -90,7 +92,7 @@ impl Registry {
         let name = format!("fetch {}", Digest::of(what.as_bytes()));
         let start = Instant::now();
         loop {
-            let lease = match self.lease(&name).await {
+            let lease = match self.lease_for(&name, LIFE).await {
                 Ok(lease) => lease,
                 Err(_) => return (None, None),
             };
