@@ -212,9 +212,10 @@ async fn bytes_without_row_are_erased_and_of_a_named_blob_the_row_is_made() {
     let world = world().await;
     world.publish("main", "named", "V1", "named").await.expect("published");
     let (domain, digest) = (world.domain_id().await, Digest::of(b"named"));
-    let lost = world.registry.store().write(move |session| {
-        Box::pin(async move { session.delete_blob(&domain, &digest).await })
-    });
+    let lost = world
+        .registry
+        .store()
+        .write(move |session| Box::pin(async move { session.delete_blob(&domain, &digest).await }));
     lost.await.expect("a write");
     let store = world.registry.store();
     let stray = store.spool().take("stray".into()).await.expect("spooled");
@@ -224,7 +225,10 @@ async fn bytes_without_row_are_erased_and_of_a_named_blob_the_row_is_made() {
     // The test's clock is years behind the file's.
     world.clock.advance(10_000_000_000);
     let done = world.collect(false, 0).await.total();
-    assert_eq!((done.without_row, done.erased), (Tally { blobs: 2, bytes: 10 }, Tally { blobs: 1, bytes: 5 }));
+    assert_eq!(
+        (done.without_row, done.erased),
+        (Tally { blobs: 2, bytes: 10 }, Tally { blobs: 1, bytes: 5 })
+    );
     assert!(!world.has("stray").await);
     assert_eq!(world.state("named").await, Some(BlobState::Kept));
     assert_eq!(world.read("main", "named", "V1").await.expect("bytes"), b"named");
@@ -240,11 +244,20 @@ async fn lost_bytes_are_told_by_name_and_come_back_with_the_same_publish() {
         let found = world.verify().await;
         assert_eq!((found.missing, found.lost_count), (u64::from(round == 0), 1), "{found:?}");
         let lost = &found.lost[0];
-        assert_eq!((lost.repository.as_str(), lost.package.as_str(), lost.version.as_str()), ("main", "left-pad", "V1"));
-        assert_eq!((lost.file.as_str(), lost.sha256.as_str()), ("file.tgz", Digest::of(b"one").hex().as_str()));
+        assert_eq!(
+            (lost.repository.as_str(), lost.package.as_str(), lost.version.as_str()),
+            ("main", "left-pad", "V1")
+        );
+        assert_eq!(
+            (lost.file.as_str(), lost.sha256.as_str()),
+            ("file.tgz", Digest::of(b"one").hex().as_str())
+        );
     }
     let text = refusal(world.read("main", "left-pad", "V1").await);
-    assert!(text.contains("file.tgz of version V1 are lost") && text.contains("publish the same file"), "{text}");
+    assert!(
+        text.contains("file.tgz of version V1 are lost") && text.contains("publish the same file"),
+        "{text}"
+    );
     world.clock.advance(48 * 3600);
     world.collect(false, 0).await;
     assert_eq!(world.state("one").await, Some(BlobState::Gone), "remembered while a version names it");

@@ -8,6 +8,8 @@ mod aws_session;
 mod aws_versions;
 mod doors;
 mod downloads;
+mod garbage;
+mod garbage_stress;
 mod generic;
 mod hostile_requests;
 mod hostile_tarballs;
