@@ -3,6 +3,7 @@
 
 mod connection;
 mod explain;
+mod garbage;
 mod identity;
 mod status;
 mod token;
@@ -41,6 +42,10 @@ pub(crate) async fn run(
         ("POST", ["connections", name, "rediscover"]) => connection::rediscover(context, name).await?,
         ("POST", ["connections", name, "unpin"]) => connection::unpin(context, name, input).await?,
         ("GET", ["explain"]) => explain::show(context, input).await?,
+        ("GET", ["gc"]) => garbage::collection(context).await?,
+        ("POST", ["gc"]) => garbage::collect(context, input).await?,
+        ("GET", ["verify"]) => garbage::verification(context).await?,
+        ("POST", ["verify"]) => garbage::verify(context, input).await?,
         ("POST", ["yank"]) => yank::yank(context, input).await?,
         ("POST", ["unyank"]) => yank::unyank(context, input).await?,
         _ => return Err(ApiError::unknown(method, &format!("/weir/v1/{}", segments.join("/")))),

@@ -59,6 +59,7 @@ actions!(
     // Weir's own, in policies as `weir:NAME`.
     ManageIdentities,
     ManageConnections,
+    ManageStore,
     Explain,
 );
 
@@ -66,7 +67,7 @@ impl Action {
     /// `codeartifact` or `weir`.
     pub fn service(self) -> &'static str {
         match self {
-            Self::ManageIdentities | Self::ManageConnections | Self::Explain => "weir",
+            Self::ManageIdentities | Self::ManageConnections | Self::ManageStore | Self::Explain => "weir",
             _ => "codeartifact",
         }
     }

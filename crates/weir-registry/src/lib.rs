@@ -5,6 +5,7 @@
 //!   `companion` what goes with one;
 //! - writing: [`publish`] takes a publication, [`lifecycle`] changes what is held;
 //! - control: [`domain`], [`repository`], [`package`], [`resource_tag`], [`identity`], [`token`];
+//! - the store: [`collect`] erases what nobody has any more, [`scrub`] reads all bytes again;
 //! - public registries: [`upstream`] and its parts.
 //!
 //! Every use case takes the caller and authorizes first, in [`access`].
@@ -12,6 +13,7 @@
 pub mod access;
 mod audit;
 mod change;
+pub mod collect;
 mod companion;
 pub mod connection;
 pub mod domain;
@@ -21,6 +23,8 @@ mod follow;
 pub mod format;
 pub mod generation;
 pub mod identity;
+pub mod job;
+mod keep;
 pub mod lease;
 pub mod lifecycle;
 pub mod metrics;
@@ -32,6 +36,7 @@ pub mod repository;
 pub mod resource_tag;
 mod retain;
 pub mod scope;
+pub mod scrub;
 pub mod sealed;
 pub mod search;
 pub mod settings;
@@ -75,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) indexes: view::IndexCache,
     pub(crate) upstream: upstream::Upstream,
     pub(crate) metrics: metrics::Metrics,
+    pub(crate) jobs: job::Jobs,
 }
 
 /// What a [`Registry`] is made of.
@@ -121,6 +127,7 @@ impl Registry {
             indexes,
             upstream,
             metrics: metrics::Metrics::default(),
+            jobs: job::Jobs::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -26,6 +26,14 @@ pub struct Metrics {
     pub versions_published: Counter,
     /// Versions retained from upstream.
     pub versions_retained: Counter,
+    /// Blobs erased since nothing named them.
+    pub blobs_reclaimed: Counter,
+    /// Their bytes.
+    pub bytes_reclaimed: Counter,
+    /// Blobs whose bytes were lost or not what they are named.
+    pub blobs_damaged: Counter,
+    /// Of these, the ones that were fetched again.
+    pub blobs_repaired: Counter,
 }
 
 impl Metrics {
@@ -47,5 +55,9 @@ impl Metrics {
         add("weir_files_refused", "Fetched files that were not as promised", &self.files_refused);
         add("weir_versions_published", "Versions published", &self.versions_published);
         add("weir_versions_retained", "Versions retained from upstream", &self.versions_retained);
+        add("weir_blobs_reclaimed", "Blobs erased since nothing named them", &self.blobs_reclaimed);
+        add("weir_bytes_reclaimed", "Bytes of blobs erased since nothing named them", &self.bytes_reclaimed);
+        add("weir_blobs_damaged", "Blobs whose bytes were lost or damaged", &self.blobs_damaged);
+        add("weir_blobs_repaired", "Damaged blobs that were fetched again", &self.blobs_repaired);
     }
 }

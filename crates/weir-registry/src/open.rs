@@ -17,7 +17,7 @@ use weir_core::error::Resource;
 use weir_core::verdict::{Decision, Outcome, Source};
 use weir_core::{AssetName, Error, Origin, PackageName, Result, Timestamp, Version};
 use weir_store::rows::{AssetRow, AssetState, Id, VersionRow};
-use weir_store::{Blob, BlobKey};
+use weir_store::{Blob, BlobError, BlobKey};
 
 /// What is wanted of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,10 +245,18 @@ impl Registry {
             }
         };
         let key = BlobKey::Asset { domain: scope.domain.row.id.clone(), digest: digests.sha256 };
-        match self.inner.store.blobs().open(&key).await? {
+        let blob = match self.inner.store.blobs().open(&key).await {
+            Ok(blob) => blob,
+            Err(BlobError::Corrupt { path, problem }) => {
+                tracing::error!(path, problem, "a blob is damaged");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match blob {
             Some(blob) => Ok(Some(OpenedAsset::stored(blob, digests.sha256.hex(), row.publish_time.at))),
             None if matches!(row.origin, Origin::External { .. }) => Ok(None),
-            None => Err(Error::internal(format!("the bytes of {} {} are missing", asset.name, row.text))),
+            None => Err(lost(asset, row)),
         }
     }
 
@@ -269,7 +277,7 @@ impl Registry {
 
     /// Fetches a file of a held EXTERNAL version whose bytes are not here.
     #[expect(clippy::too_many_arguments, reason = "the parts of one decision, used here only")]
-    async fn fetch_again(
+    pub(crate) async fn fetch_again(
         &self,
         scope: &Scope,
         view: &PackageView,
@@ -444,6 +452,17 @@ fn offered_in(view: &PackageView, version_key: &str) -> Result<Decision> {
         Some(decision) if matches!(decision.outcome, Outcome::Offered { .. }) => Ok(decision.clone()),
         Some(_) | None => Err(view.refusal(Some(version_key))),
     }
+}
+
+/// What is told of a file that was published here and whose bytes are lost.
+fn lost(asset: &AssetRow, row: &VersionRow) -> Error {
+    tracing::error!(file = asset.name, version = %row.text, "the bytes of a published file are lost");
+    Error::unavailable(format!(
+        "the bytes of {} of version {} are lost: the disk or object store of this server damaged them or does not have \
+         them any more; publish the same file once more, or restore it from a backup ('weir verify' lists all that is \
+         lost)",
+        asset.name, row.text
+    ))
 }
 
 /// Why a version has no such file; of a public one an index that cannot be asked now may know it.

@@ -7,6 +7,7 @@ use crate::Registry;
 use crate::change::Outdated;
 use crate::event::{Changes, Operation, VersionEvent, record_event};
 use crate::format::{AssetRule, Description, Format};
+use crate::keep::{held_blobs, name_blobs};
 use crate::retain::{Context, revision};
 use crate::scope::{PackageRef, Scope};
 use crate::version::{AssetInfo, VersionSummary};
@@ -15,8 +16,8 @@ use weir_core::digest::Digests;
 use weir_core::error::Resource;
 use weir_core::verdict::{Outcome, Rule, Source};
 use weir_core::{
-    Action, AssetName, Caller, Control, Controls, Error, Flags, Origin, OriginKind, PackageName, PublishTime,
-    Result, TimeSource, Version, VersionStatus, quota,
+    Action, AssetName, Caller, Control, Controls, Digest, Error, Flags, Origin, OriginKind, PackageName,
+    PublishTime, Result, TimeSource, Version, VersionStatus, quota,
 };
 use weir_store::rows::{AssetRow, AssetState, ContentRow, PackageRow, VersionRow};
 use weir_store::{BlobKey, Durability, Session, Spooled};
@@ -98,10 +99,11 @@ impl Registry {
             unfinished,
             ..
         } = publication;
+        let domain = scope.domain.row.id.clone();
         let mut rows = Vec::with_capacity(assets.len());
         for (asset, digests) in assets.into_iter().zip(names) {
             let size = asset.file.size;
-            let key = BlobKey::Asset { domain: scope.domain.row.id.clone(), digest: digests.sha256 };
+            let key = BlobKey::Asset { domain: domain.clone(), digest: digests.sha256 };
             self.inner.store.blobs().keep(&key, asset.file, Durability::Synced).await?;
             let state = AssetState::Held { size, digests };
             rows.push(AssetRow {
@@ -111,6 +113,8 @@ impl Registry {
                 derived: asset.derived,
             });
         }
+        let kept: Vec<Digest> = held_blobs(&rows).into_iter().map(|(digest, _)| digest).collect();
+        self.ready_to_name(&domain, &kept).await?;
         let work = Work {
             context: Context::new(self, &scope.domain.row, &view.package),
             display_name: view.display_name.clone(),
@@ -322,16 +326,6 @@ impl Work {
         }
     }
 
-    async fn name_blobs(&self, session: &mut Session) -> Result<()> {
-        for asset in &self.assets {
-            if let AssetState::Held { size, digests } = &asset.state {
-                let domain = &self.context.domain.id;
-                session.put_blob(domain, &digests.sha256, *size, true, self.context.at).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// A content of its own for the version.
     fn content(&self, metadata: String, description: &Description) -> Result<ContentRow> {
         Ok(ContentRow {
@@ -345,7 +339,7 @@ impl Work {
     }
 
     async fn create(mut self, session: &mut Session, record: PackageRow) -> Result<Published> {
-        self.name_blobs(session).await?;
+        name_blobs(session, &self.context.domain.id, &self.assets, true, self.context.at).await?;
         let content = self.content(self.metadata.clone(), &self.description)?;
         for asset in &mut self.assets {
             asset.content = content.id.clone();
@@ -391,6 +385,8 @@ impl Work {
         ) {
             return Err(self.taken(&version, &format!("and has the status {}", version.status)));
         }
+        // Also of a version that stays as it is: its bytes may have been lost, and are back now.
+        name_blobs(session, &self.context.domain.id, &self.assets, true, self.context.at).await?;
         if fresh.is_empty() && !finishing {
             return Ok(Published { summary: summary(&version), changed: false, notice: None });
         }
@@ -411,7 +407,6 @@ impl Work {
                 message: format!("a version has at most {} files", quota::ASSETS_PER_VERSION),
             });
         }
-        self.name_blobs(session).await?;
         let at = self.context.at;
         let gone = || Error::internal(format!("version {} has no content", version.id));
         let old = session.content(&version.content).await?.ok_or_else(gone)?;

@@ -14,6 +14,10 @@ impl Registry {
     /// those that are not what they are named; they are fetched again when asked for. Returns how many were
     /// removed. Call it before serving.
     pub async fn recover(&self) -> Result<u64> {
+        if !self.inner.store.blobs().is_safe_when_kept() {
+            // A folder is this process's alone, so nobody else erases in it.
+            self.erase_left_behind().await?;
+        }
         let unsynced = self.inner.store.read().await?.unsynced_blobs().await?;
         let mut removed = 0;
         for (domain, digest, size) in unsynced {
@@ -70,7 +74,8 @@ impl Registry {
         Ok(count)
     }
 
-    /// Syncs fetched files once a second and drops expired tokens once an hour, until `stop` resolves.
+    /// Syncs fetched files once a second, drops expired tokens once an hour, and starts what is due on the store,
+    /// until `stop` resolves.
     pub async fn run_background(&self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         let mut second = tokio::time::interval(Duration::from_secs(1));
@@ -89,14 +94,36 @@ impl Registry {
             {
                 tracing::warn!(%error, "old word of changes could not be dropped yet");
             }
+            if ticks.is_multiple_of(self.looks_after()) {
+                self.look_after_store().await;
+            }
             if ticks.is_multiple_of(3600)
                 && let Err(error) = self.drop_expired_tokens().await
             {
                 tracing::warn!(%error, "expired tokens could not be dropped yet");
             }
         }
+        self.inner.jobs.stop().await;
         if let Err(error) = self.sync_fetched().await {
             tracing::warn!(%error, "fetched files could not be synced at the end; they are read again at the next start");
+        }
+    }
+
+    /// After how many seconds it is looked whether something is due.
+    fn looks_after(&self) -> u64 {
+        let settings = &self.inner.settings;
+        let intervals = [settings.gc_interval, settings.verify_interval];
+        let shortest = intervals.iter().filter(|interval| !interval.is_zero()).min();
+        shortest.map_or(60, |shortest| shortest.as_secs().clamp(1, 60))
+    }
+
+    async fn look_after_store(&self) {
+        for done in
+            [self.erase_given_up().await.map(drop), self.collect_if_due().await, self.verify_if_due().await]
+        {
+            if let Err(error) = done {
+                tracing::warn!(%error, "work on the store could not be started yet");
+            }
         }
     }
 

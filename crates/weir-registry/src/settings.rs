@@ -38,6 +38,14 @@ pub struct Settings {
     pub response_timeout: Duration,
     /// How long to wait for its next byte.
     pub idle_timeout: Duration,
+    /// How long after the last garbage collection the next one begins; zero for never.
+    pub gc_interval: Duration,
+    /// How long a blob must be without name before it is erased.
+    pub gc_grace: Duration,
+    /// How long an index document must not have been confirmed before it is forgotten.
+    pub gc_document_age: Duration,
+    /// How long after the last verification the next one begins; zero for never.
+    pub verify_interval: Duration,
     /// Settings of external connections by name, from flags, variables and the file.
     pub connections: BTreeMap<String, ConnectionSettings>,
     /// Authorities that are Weir's own and must not be an upstream: listener, `public-url`, host suffixes.
@@ -66,6 +74,10 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
+            gc_interval: Duration::from_secs(24 * 3600),
+            gc_grace: Duration::from_secs(24 * 3600),
+            gc_document_age: Duration::from_secs(30 * 24 * 3600),
+            verify_interval: Duration::from_secs(7 * 24 * 3600),
             connections: BTreeMap::new(),
             own_authorities: Vec::new(),
             endpoint_template: "{base}/{format}/d/{domain}-{owner}/{repo}/".to_owned(),

@@ -14,7 +14,7 @@ use weir_core::{
 };
 pub use weir_store::VersionFilter;
 use weir_store::rows::{AssetRow, AssetState, PackageRow, VersionRow};
-use weir_store::{BlobKey, Session};
+use weir_store::{BlobError, BlobKey, Session};
 
 /// A version as lists show it.
 #[derive(Debug, Clone)]
@@ -177,7 +177,12 @@ impl Registry {
             AssetState::Promised { .. } => None,
             AssetState::Held { digests, .. } => {
                 let key = BlobKey::Asset { domain: place.domain.row.id.clone(), digest: digests.sha256 };
-                let blob = self.inner.store.blobs().open(&key).await.map_err(Error::from)?;
+                // A damaged one is as good as none.
+                let blob = match self.inner.store.blobs().open(&key).await {
+                    Ok(blob) => blob,
+                    Err(BlobError::Corrupt { .. }) => None,
+                    Err(error) => return Err(error.into()),
+                };
                 blob.map(|blob| OpenedAsset::stored(blob, digests.sha256.hex(), row.publish_time.at))
             }
         };

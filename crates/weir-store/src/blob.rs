@@ -15,12 +15,14 @@ pub use read::{Blob, PIECE, SMALL};
 use crate::rows::Id;
 use crate::spool::Spooled;
 use folder::Folder;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use object_store::ObjectStore;
 use objects::Objects;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use weir_core::{Digest, Error};
+use weir_core::{Digest, Error, Timestamp};
 
 /// Names a kept object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,16 +43,58 @@ pub enum BlobKey {
     },
 }
 
+/// Which kind of object a key names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobKind {
+    /// Files of versions.
+    Asset,
+    /// Bodies of index documents.
+    Document,
+}
+
+impl BlobKind {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Asset => "sha256",
+            Self::Document => "documents",
+        }
+    }
+
+    /// The key of an object of this kind.
+    pub fn key(self, domain: &Id, digest: Digest) -> BlobKey {
+        let domain = domain.clone();
+        match self {
+            Self::Asset => BlobKey::Asset { domain, digest },
+            Self::Document => BlobKey::Document { domain, digest },
+        }
+    }
+}
+
+/// An object that a listing found.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed {
+    /// Its name.
+    pub digest: Digest,
+    /// How many bytes it has, its header apart.
+    pub size: u64,
+    /// When it was written.
+    pub modified: Timestamp,
+}
+
 impl BlobKey {
     /// Where it lies below the root: `domains/ID/sha256/ab/cd…`, of 64 hex digits in all.
     pub fn path(&self) -> String {
         let (domain, kind, digest) = match self {
-            Self::Asset { domain, digest } => (domain, "sha256", digest),
-            Self::Document { domain, digest } => (domain, "documents", digest),
+            Self::Asset { domain, digest } => (domain, BlobKind::Asset, digest),
+            Self::Document { domain, digest } => (domain, BlobKind::Document, digest),
         };
         let hex = digest.hex();
-        format!("domains/{domain}/{kind}/{}/{}", &hex[..2], &hex[2..])
+        format!("{}/{}/{}", folder_of(domain, kind), &hex[..2], &hex[2..])
     }
+}
+
+fn folder_of(domain: &str, kind: BlobKind) -> String {
+    format!("domains/{domain}/{}", kind.folder())
 }
 
 /// Where the mark of a blob store lies below its root.
@@ -207,6 +251,35 @@ impl Blobs {
                 blocking(move || folder.delete_all(&path)).await
             }
             Place::Objects(objects) => objects.delete_all(&path).await,
+        }
+    }
+
+    /// The domains of which anything is kept, those included that are no more.
+    pub async fn domains(&self) -> Result<Vec<Id>, BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                blocking(move || folder.folders("domains")).await
+            }
+            Place::Objects(objects) => objects.folders("domains").await,
+        }
+    }
+
+    /// All objects of one kind that a domain keeps, some hundreds at a time. What is kept or removed meanwhile may be
+    /// among them or not.
+    pub fn list(&self, domain: &Id, kind: BlobKind) -> BoxStream<'static, Result<Vec<Listed>, BlobError>> {
+        let path = folder_of(domain, kind);
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                let shards = futures_util::stream::iter(0..=u8::MAX);
+                let listed = shards.then(move |shard| {
+                    let (folder, path) = (folder.clone(), path.clone());
+                    blocking(move || folder.list(&path, shard))
+                });
+                listed.boxed()
+            }
+            Place::Objects(objects) => objects.list(&path),
         }
     }
 

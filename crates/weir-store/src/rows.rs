@@ -260,6 +260,57 @@ pub struct BlobRow {
     pub size: u64,
     /// Whether it is known to be on the disk's platter.
     pub synced: bool,
+    /// Whether it may be named.
+    pub state: BlobState,
+    /// Of a kept one, since when nothing is known to name it; else when it came to its state.
+    pub unnamed_since: Option<Timestamp>,
+}
+
+/// Whether a blob may be named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobState {
+    /// It may.
+    Kept,
+    /// Its bytes are being erased.
+    Doomed,
+    /// Its bytes were erased.
+    Gone,
+}
+
+impl BlobState {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Doomed => "doomed",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// A file of a version, and the version as a person knows it.
+#[derive(Debug, Clone)]
+pub struct NamedFile {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The format.
+    pub format: String,
+    /// The namespace; empty for none.
+    pub namespace: String,
+    /// The name of the package.
+    pub package: String,
+    /// The version in normal form.
+    pub key: Arc<str>,
+    /// The version as published.
+    pub version: String,
+    /// The name of the file.
+    pub file: String,
+    /// Whether it was made out of another file.
+    pub derived: bool,
+    /// Whether it came from a public registry.
+    pub external: bool,
+    /// The content it is of.
+    pub content: Id,
 }
 
 /// A row of the audit table.

@@ -10,6 +10,7 @@ mod document;
 mod domain;
 mod event;
 mod first_seen;
+mod garbage;
 mod lease;
 mod package;
 mod pin;
@@ -18,6 +19,7 @@ mod repository;
 mod setting;
 mod tag;
 mod token;
+mod verify;
 mod version;
 
 use crate::db::Value;

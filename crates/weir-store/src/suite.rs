@@ -3,6 +3,7 @@
 
 mod blobs;
 mod control_rows;
+mod garbage;
 mod migrations;
 mod node_rows;
 mod package_rows;

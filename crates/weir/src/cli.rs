@@ -59,6 +59,12 @@ pub(crate) enum Command {
     /// Publish all packages of a folder: npm tarballs (*.tgz), wheels (*.whl), sdists (*.tar.gz, *.zip)
     #[command(after_help = "Example:\n  weir publish ./dist --repository main")]
     Publish(Publish),
+    /// Erase what no version has any more: files, uploads that were cut off, old index documents
+    #[command(after_help = "Example:\n  weir gc --dry-run")]
+    Gc(Gc),
+    /// Read every stored file again, and fetch again what is damaged
+    #[command(after_help = "Example:\n  weir verify --domain local")]
+    Verify(Verify),
 }
 
 /// `weir serve`
@@ -594,6 +600,49 @@ pub(crate) struct Publish {
     /// npm: the tag of the published versions; 'latest' goes to the highest of each package when left out
     #[arg(long, value_name = "TAG")]
     pub(crate) tag: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The server
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// `weir gc`
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Change nothing and tell what would be erased
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long a file must be without a version, such as 12h; the server's gc-grace when left out
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) grace: Option<String>,
+    /// Start nothing and show how far the collection is, or how the last one ended
+    #[arg(long, conflicts_with_all = ["dry_run", "grace"])]
+    pub(crate) status: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The server
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+/// `weir verify`
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Fetch again what came from a public registry
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Only this domain
+    #[arg(long, value_name = "NAME")]
+    pub(crate) domain: Option<String>,
+    /// The account that owns the domain; your own when left out
+    #[arg(long, value_name = "ACCOUNT", requires = "domain")]
+    pub(crate) domain_owner: Option<String>,
+    /// Start nothing and show how far the verification is, or how the last one ended
+    #[arg(long, conflicts_with_all = ["repair", "domain"])]
+    pub(crate) status: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,6 +3,7 @@
 mod connections;
 mod doctor;
 mod explain;
+mod gc;
 mod identity;
 mod ini;
 mod login;
@@ -11,6 +12,7 @@ mod output;
 mod publish;
 mod token;
 mod toml_lines;
+mod verify;
 mod yank;
 
 use crate::cli::{Cli, Command, KeyCommand, Migrate, Serve, ShowConfig};
@@ -32,6 +34,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Doctor(arguments) => return doctor::run(arguments, &variables).await,
         Command::Publish(arguments) => return publish::run(arguments, &variables).await,
+        Command::Gc(arguments) => return gc::run(arguments, &variables).await,
+        Command::Verify(arguments) => return verify::run(arguments, &variables).await,
         Command::Config(arguments) => show_config(arguments, &variables)?,
         Command::Migrate(arguments) => migrate(arguments, &variables).await?,
         Command::Explain(arguments) => explain::run(arguments, &variables).await?,

@@ -7,6 +7,7 @@ use super::flight::{Download, FlightKey, FlightReader, Progress};
 use crate::Registry;
 use crate::change::Outdated;
 use crate::format::{Description, FetchedFile, Format, Inspection, RemoteAsset};
+use crate::keep::{held_blobs, name_blobs};
 use crate::retain::{Context, revision};
 use crate::topology::{DomainState, RepositoryState, lock};
 use futures_util::FutureExt as _;
@@ -316,6 +317,8 @@ impl Registry {
             let spooled = self.inner.store.spool().take(bytes).await?;
             kept.files.push(self.keep_blob(wanted, &name, spooled, true).await?);
         }
+        let digests: Vec<Digest> = held_blobs(&kept.files).into_iter().map(|(digest, _)| digest).collect();
+        self.ready_to_name(&wanted.domain.row.id, &digests).await?;
         loop {
             let batch = {
                 let mut interested = lock(&download.interested);
@@ -407,9 +410,7 @@ impl Registry {
         let synced = self.inner.store.blobs().is_safe_when_kept();
         self.change(outdated, move |session| {
             Box::pin(async move {
-                for (digest, size) in fetched.blobs() {
-                    session.put_blob(&context.domain.id, &digest, size, synced, context.at).await?;
-                }
+                name_blobs(session, &context.domain.id, &fetched.held, synced, context.at).await?;
                 let record = context.ensure_record(session, &holder.id).await?;
                 let original = match session.package_version(&record.id, &version.key).await? {
                     Some(original)
@@ -500,14 +501,6 @@ struct Fetched {
 }
 
 impl Fetched {
-    fn blobs(&self) -> Vec<(Digest, u64)> {
-        let blob = |asset: &AssetRow| match &asset.state {
-            AssetState::Held { size, digests } => Some((digests.sha256, *size)),
-            AssetState::Promised { .. } | AssetState::Evicted { .. } => None,
-        };
-        self.held.iter().filter_map(blob).collect()
-    }
-
     async fn insert(&self, session: &mut Session) -> Result<()> {
         let assets = self.held.iter().chain(&self.promised);
         let assets: Vec<AssetRow> =

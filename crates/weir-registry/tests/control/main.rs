@@ -2,6 +2,7 @@
 
 mod domain;
 mod explain;
+mod garbage;
 mod identity;
 mod lifecycle;
 mod package;

@@ -3,7 +3,8 @@
 
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
-use super::{BlobError, Durability, MARK};
+use super::{BlobError, Durability, Listed, MARK};
+use crate::rows::Id;
 use crate::spool::Spooled;
 use bytes::Bytes;
 use fs_err::File;
@@ -12,6 +13,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use weir_core::{Digest, Timestamp};
 
 /// All methods block.
 #[derive(Debug)]
@@ -110,6 +112,53 @@ impl Folder {
         match fs_err::remove_file(self.root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// The names of the folders in a folder.
+    pub(crate) fn folders(&self, path: &str) -> Result<Vec<Id>, BlobError> {
+        let mut names = Vec::new();
+        for entry in self.entries(path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir()
+                && let Some(name) = entry.file_name().to_str()
+            {
+                names.push(Id::from(name));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The blobs below a folder whose digest begins with `shard`.
+    pub(crate) fn list(&self, path: &str, shard: u8) -> Result<Vec<Listed>, BlobError> {
+        let first = format!("{shard:02x}");
+        let mut found = Vec::new();
+        for entry in self.entries(&format!("{path}/{first}"))? {
+            let entry = entry?;
+            let Some(digest) =
+                entry.file_name().to_str().and_then(|rest| Digest::parse(&format!("{first}{rest}")))
+            else {
+                continue;
+            };
+            let told = match entry.metadata() {
+                Ok(told) => told,
+                // Removed since the folder was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let modified = told.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+            let modified = modified.unwrap_or(Timestamp::UNIX_EPOCH);
+            found.push(Listed { digest, size: told.len().saturating_sub(HEADER_BYTES), modified });
+        }
+        Ok(found)
+    }
+
+    fn entries(&self, path: &str) -> io::Result<impl Iterator<Item = io::Result<fs_err::DirEntry>>> {
+        match fs_err::read_dir(self.root.join(path)) {
+            Ok(entries) => Ok(Some(entries).into_iter().flatten()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
+            Err(error) => Err(error),
         }
     }
 

@@ -2,18 +2,24 @@
 
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
-use super::{BlobError, MARK};
+use super::{BlobError, Listed, MARK};
+use crate::rows::Id;
 use crate::spool::Spooled;
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
+use weir_core::{Digest, Timestamp};
 
 /// Above this a blob is sent in parts of this size.
 const PART: usize = 8 << 20;
+
+/// How many are listed at a time.
+const LISTED: usize = 500;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
@@ -71,6 +77,28 @@ impl Objects {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The names of the folders in a folder.
+    pub(crate) async fn folders(&self, path: &str) -> Result<Vec<Id>, BlobError> {
+        let found = self.store.list_with_delimiter(Some(&Path::from(path))).await?;
+        let names = found.common_prefixes.iter().filter_map(|prefix| prefix.filename().map(Id::from));
+        Ok(names.collect())
+    }
+
+    /// The blobs below a folder.
+    pub(crate) fn list(&self, path: &str) -> BoxStream<'static, Result<Vec<Listed>, BlobError>> {
+        let listed = |object: ObjectMeta| {
+            let mut parts = object.location.as_ref().rsplit('/');
+            let (rest, first) = (parts.next()?, parts.next()?);
+            let modified = Timestamp::from_microsecond(object.last_modified.timestamp_micros()).ok()?;
+            let size = object.size.saturating_sub(HEADER_BYTES);
+            Some(Listed { digest: Digest::parse(&format!("{first}{rest}"))?, size, modified })
+        };
+        let found = self.store.list(Some(&Path::from(path)));
+        let found =
+            found.map_err(BlobError::from).try_filter_map(move |object| async move { Ok(listed(object)) });
+        found.try_chunks(LISTED).map_err(|failed| failed.1).boxed()
     }
 
     pub(crate) async fn delete_all(&self, path: &str) -> Result<(), BlobError> {

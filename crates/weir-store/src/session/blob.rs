@@ -1,14 +1,31 @@
 //! Which blobs of assets are kept, once per domain.
 
-use crate::db::{Session, Value};
+use crate::db::{Row, Session, Value};
 use crate::error::DbError;
-use crate::rows::{BlobRow, Id};
+use crate::rows::{BlobRow, BlobState, Id};
 use weir_core::{Digest, Timestamp};
 
-const TABLE: &str = "blobs";
+pub(super) const TABLE: &str = "blobs";
+
+pub(super) fn blob(row: &Row) -> Result<BlobRow, DbError> {
+    Ok(BlobRow {
+        digest: row.digest("sha256")?,
+        size: row.size("size")?,
+        synced: row.boolean("synced")?,
+        state: row.parsed("state", state)?,
+        unnamed_since: row.optional_time("unnamed_since")?,
+    })
+}
+
+fn state(text: &str) -> Option<BlobState> {
+    use BlobState::{Doomed, Gone, Kept};
+    [Kept, Doomed, Gone].into_iter().find(|state| state.as_str() == text)
+}
 
 impl Session {
-    /// Notes a kept blob. What is known to be synced stays so.
+    /// Notes a kept blob that the rest of the transaction names. What is known to be synced stays so. Unless the
+    /// answer is `Kept`, its bytes are being erased or were, and the transaction must be given up. Of several, the
+    /// one with the lower digest first: so two transactions never wait for each other.
     pub async fn put_blob(
         &mut self,
         domain: &str,
@@ -16,27 +33,23 @@ impl Session {
         size: u64,
         synced: bool,
         at: Timestamp,
-    ) -> Result<(), DbError> {
+    ) -> Result<BlobState, DbError> {
         let sql = "insert into blobs (domain_id, sha256, size, synced, created_at)
                    values ($1, $2, $3, $4, $5)
-                   on conflict (domain_id, sha256) do update set synced = blobs.synced or excluded.synced";
+                   on conflict (domain_id, sha256) do update
+                   set synced = blobs.synced or excluded.synced,
+                       unnamed_since = case when blobs.state = 'kept' then null else blobs.unnamed_since end
+                   returning domain_id, state";
         let values = [domain.into(), digest.into(), size.into(), synced.into(), at.into()];
-        self.run(TABLE, sql, &values).await?;
-        Ok(())
+        let row = self.change(TABLE, sql, &values).await?;
+        row.map_or(Ok(BlobState::Kept), |row| row.parsed("state", state))
     }
 
     /// One blob.
     pub async fn blob(&mut self, domain: &str, digest: &Digest) -> Result<Option<BlobRow>, DbError> {
-        let sql = "select domain_id, sha256, size, synced from blobs where domain_id = $1 and sha256 = $2";
-        let row = self.first(TABLE, sql, &[domain.into(), digest.into()]).await?;
-        row.map(|row| {
-            Ok(BlobRow {
-                digest: row.digest("sha256")?,
-                size: row.size("size")?,
-                synced: row.boolean("synced")?,
-            })
-        })
-        .transpose()
+        let sql = "select domain_id, sha256, size, synced, state, unnamed_since
+                   from blobs where domain_id = $1 and sha256 = $2";
+        self.first(TABLE, sql, &[domain.into(), digest.into()]).await?.as_ref().map(blob).transpose()
     }
 
     /// Whether any blob of any domain was ever noted and is not forgotten.
@@ -54,8 +67,9 @@ impl Session {
 
     /// Domain, digest and size of all that are not known to be synced.
     pub async fn unsynced_blobs(&mut self) -> Result<Vec<(Id, Digest, u64)>, DbError> {
-        let sql = "select domain_id, sha256, size from blobs where synced = $1 order by domain_id, sha256";
-        let rows = self.all(TABLE, sql, &[false.into()]).await?;
+        let sql = "select domain_id, sha256, size from blobs
+                   where not synced and state = 'kept' order by domain_id, sha256";
+        let rows = self.all(TABLE, sql, &[]).await?;
         rows.iter()
             .map(|row| Ok((row.text("domain_id")?, row.digest("sha256")?, row.size("size")?)))
             .collect()

@@ -14,7 +14,7 @@ fn bytes(length: u64) -> Bytes {
     (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into()
 }
 
-fn key(data: &[u8]) -> BlobKey {
+pub(super) fn key(data: &[u8]) -> BlobKey {
     BlobKey::Asset { domain: "d1".into(), digest: Digest::of(data) }
 }
 
@@ -24,7 +24,7 @@ async fn range(blob: &Blob, range: std::ops::Range<u64>) -> Vec<u8> {
 }
 
 /// Runs `test` on each kind of blob store.
-async fn on_every_blob_store(test: impl AsyncFn(&Spool, &Blobs)) {
+pub(super) async fn on_every_blob_store(test: impl AsyncFn(&Spool, &Blobs)) {
     let (_directory, store) = sqlite().await;
     test(store.spool(), store.blobs()).await;
     test(store.spool(), &Blobs::objects(Arc::new(InMemory::new()))).await;

@@ -12,7 +12,7 @@ use weir_core::{
     PageRequest, PublishTime, RepositoryName, TimeSource, VersionStatus,
 };
 
-fn package(repository: &Id, namespace: &str, name: &str) -> PackageRow {
+pub(super) fn package(repository: &Id, namespace: &str, name: &str) -> PackageRow {
     PackageRow {
         id: id(),
         repository: repository.clone(),
@@ -28,7 +28,7 @@ fn package(repository: &Id, namespace: &str, name: &str) -> PackageRow {
     }
 }
 
-fn content(domain: &Id, description: &str) -> ContentRow {
+pub(super) fn content(domain: &Id, description: &str) -> ContentRow {
     ContentRow {
         id: id(),
         domain: domain.clone(),
@@ -39,7 +39,7 @@ fn content(domain: &Id, description: &str) -> ContentRow {
     }
 }
 
-fn version(package: &Id, content: &Id, key: &str, published: i64) -> VersionRow {
+pub(super) fn version(package: &Id, content: &Id, key: &str, published: i64) -> VersionRow {
     VersionRow {
         id: id(),
         package: package.clone(),
@@ -62,7 +62,7 @@ fn digests(data: &[u8]) -> Digests {
     hasher.finish()
 }
 
-fn held(content: &Id, name: &str, data: &[u8]) -> AssetRow {
+pub(super) fn held(content: &Id, name: &str, data: &[u8]) -> AssetRow {
     let state = AssetState::Held { size: data.len() as u64, digests: digests(data) };
     AssetRow { content: content.clone(), name: name.into(), state, derived: false }
 }
@@ -413,7 +413,8 @@ async fn a_synced_blob_stays_synced() {
             Box::pin(async move {
                 session.put_blob(&place, &a, 1, true, at(50)).await?;
                 session.put_blob(&place, &a, 1, false, at(51)).await?;
-                session.put_blob(&place, &b, 2, false, at(52)).await
+                session.put_blob(&place, &b, 2, false, at(52)).await?;
+                Ok(())
             })
         })
         .await;

@@ -213,6 +213,30 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "",
         "Address of a public registry, such as public:npmjs=URL; repeats",
     ),
+    setting(
+        "gc-interval",
+        Kind::Duration,
+        "24h",
+        "How long after one garbage collection the next begins; 0 for none but those of 'weir gc'",
+    ),
+    setting(
+        "gc-grace",
+        Kind::Duration,
+        "24h",
+        "How long a stored file must be without a version before it is erased; longer than a backup takes",
+    ),
+    setting(
+        "gc-document-age",
+        Kind::Duration,
+        "30d",
+        "Index documents of public registries that nobody asked for in this time are forgotten",
+    ),
+    setting(
+        "verify-interval",
+        Kind::Duration,
+        "7d",
+        "How long after one verification of all stored files the next begins; 0 for none but those of 'weir verify'",
+    ),
     setting("metrics-public", Kind::Switch, "false", "Answer /metrics without a token"),
     setting("log-format", Kind::Choice(&["text", "json"]), "text", "How log lines look"),
     setting(

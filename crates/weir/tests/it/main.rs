@@ -9,6 +9,8 @@ mod aws_versions;
 mod crashes;
 mod doors;
 mod downloads;
+mod garbage;
+mod garbage_stress;
 mod generic;
 mod hostile_requests;
 mod hostile_tarballs;

@@ -33,8 +33,17 @@ async fn every_command_has_help_with_an_example() {
         );
         seen.push(words.join(" "));
     }
-    for command in ["serve", "config", "doctor", "explain", "connections unpin", "token create", "login npm"]
-    {
+    for command in [
+        "serve",
+        "config",
+        "gc",
+        "verify",
+        "doctor",
+        "explain",
+        "connections unpin",
+        "token create",
+        "login npm",
+    ] {
         assert!(seen.iter().any(|one| one == command), "{command} is not in {seen:?}");
     }
     let version = weir(folder.path(), &[], &["--version"]).await;

@@ -1,0 +1,229 @@
+//! Long work on the store, done by one node for all: how far it is, how it ended, and when it is due again. A report
+//! is kept in the database, where other nodes find it.
+
+use crate::Registry;
+use crate::topology::lock;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use weir_core::{Error, Result, Timestamp};
+
+/// How often the report of a running job is written.
+const WRITTEN_EVERY: Duration = Duration::from_secs(3);
+/// How long jobs may take to notice that the server stops.
+const ENDED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How far a job is, or how it ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Progress<T> {
+    /// What it does now, in words; `done` or `failed` at its end.
+    pub phase: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Why it ended early.
+    pub failure: Option<String>,
+    /// What it found and did.
+    pub report: T,
+}
+
+/// One kind of job on this node.
+pub(crate) struct Slot<T> {
+    /// Also names its lease and, after `job:`, its setting.
+    name: &'static str,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    running: bool,
+    /// Of the job that runs, or of the last one here.
+    progress: Option<Progress<T>>,
+    written: Option<Instant>,
+}
+
+/// All jobs of this node.
+pub(crate) struct Jobs {
+    pub(crate) collection: Slot<crate::collect::Collection>,
+    pub(crate) verification: Slot<crate::scrub::Verification>,
+    stopping: AtomicBool,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            collection: Slot::new("gc"),
+            verification: Slot::new("verify"),
+            stopping: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        }
+    }
+}
+
+impl Jobs {
+    /// Errors: Unavailable once the server stops. Asked between steps.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Error::unavailable("the server was stopped"));
+        }
+        Ok(())
+    }
+
+    /// Runs a job in a task of its own.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(tokio::spawn(work));
+    }
+
+    /// Ends all jobs.
+    pub(crate) async fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        let ended = tokio::time::timeout(ENDED_WITHIN, futures_util::future::join_all(tasks));
+        if ended.await.is_err() {
+            tracing::warn!("work on the store did not end in time and is cut; it goes on at the next start");
+        }
+    }
+}
+
+impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Slot<T> {
+    fn new(name: &'static str) -> Self {
+        Self { name, state: Mutex::new(State { running: false, progress: None, written: None }) }
+    }
+
+    /// The name of its lease.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Takes the slot for a job that begins; `None` while one runs here.
+    pub(crate) fn begin(&self, report: T, now: Timestamp) -> Option<Progress<T>> {
+        let mut state = lock(&self.state);
+        if state.running {
+            return None;
+        }
+        let progress = Progress {
+            phase: "starting".to_owned(),
+            started_at: now,
+            finished_at: None,
+            failure: None,
+            report,
+        };
+        *state = State { running: true, progress: Some(progress.clone()), written: None };
+        Some(progress)
+    }
+
+    /// Says what is done now.
+    pub(crate) fn phase(&self, phase: impl Into<String>) {
+        if let Some(progress) = &mut lock(&self.state).progress {
+            progress.phase = phase.into();
+        }
+    }
+
+    /// Changes the report.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut T)) {
+        if let Some(progress) = &mut lock(&self.state).progress {
+            change(&mut progress.report);
+        }
+    }
+
+    /// Ends the job, and gives its report.
+    pub(crate) fn end(&self, end: &Result<()>, now: Timestamp) -> Option<Progress<T>> {
+        let mut state = lock(&self.state);
+        state.running = false;
+        let progress = state.progress.as_mut()?;
+        progress.phase = if end.is_ok() { "done" } else { "failed" }.to_owned();
+        progress.failure = end.as_ref().err().map(ToString::to_string);
+        progress.finished_at = Some(now);
+        Some(progress.clone())
+    }
+
+    fn here(&self) -> (bool, Option<Progress<T>>) {
+        let state = lock(&self.state);
+        (state.running, state.progress.clone())
+    }
+
+    /// The report to write now, if it was not for a while.
+    fn unwritten(&self) -> Option<Progress<T>> {
+        let mut state = lock(&self.state);
+        if state.written.is_some_and(|written| written.elapsed() < WRITTEN_EVERY) {
+            return None;
+        }
+        state.written = Some(Instant::now());
+        state.progress.clone()
+    }
+
+    fn setting(&self) -> String {
+        format!("job:{}", self.name)
+    }
+
+    /// The last report in the database.
+    async fn stored(&self, registry: &Registry) -> Result<Option<Progress<T>>> {
+        let text = registry.inner.store.read().await?.get_setting(&self.setting()).await?;
+        // One that another version wrote counts as none.
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Writes a report to the database.
+    pub(crate) async fn store(&self, registry: &Registry, progress: &Progress<T>) -> Result<()> {
+        let (name, text) = (self.setting(), serde_json::to_string(progress).map_err(Error::internal)?);
+        let work = registry.inner.store.write(move |session| {
+            Box::pin(async move { Ok::<_, Error>(session.put_setting(&name, &text).await?) })
+        });
+        work.await
+    }
+
+    /// Writes how far it is, now and then.
+    pub(crate) async fn store_now_and_then(&self, registry: &Registry) -> Result<()> {
+        match self.unwritten() {
+            Some(progress) => self.store(registry, &progress).await,
+            None => Ok(()),
+        }
+    }
+
+    /// How far the job is that runs, here or elsewhere, or how the last one ended.
+    pub(crate) async fn progress(&self, registry: &Registry) -> Result<Option<Progress<T>>> {
+        let (running, here) = self.here();
+        if running {
+            return Ok(here);
+        }
+        let Some(mut stored) = self.stored(registry).await? else { return Ok(here) };
+        if here.as_ref().is_some_and(|here| here.started_at >= stored.started_at) {
+            return Ok(here);
+        }
+        if stored.finished_at.is_none()
+            && let Some(lease) = registry.lease(self.name).await?
+        {
+            lease.release().await;
+            stored.phase = "failed".to_owned();
+            stored.failure = Some("its node ended in the middle of it".to_owned());
+        }
+        Ok(Some(stored))
+    }
+
+    /// Whether the job is to run, `interval` after its last one. The first one is due an interval after this was
+    /// asked for the first time.
+    pub(crate) async fn is_due(&self, registry: &Registry, interval: Duration, none: T) -> Result<bool> {
+        let now = registry.now();
+        let Some(last) = self.stored(registry).await? else {
+            let begun = Progress {
+                phase: "never run".to_owned(),
+                started_at: now,
+                finished_at: Some(now),
+                failure: None,
+                report: none,
+            };
+            self.store(registry, &begun).await?;
+            return Ok(false);
+        };
+        let Some(finished) = last.finished_at else { return Ok(true) };
+        // A clock that was set back must not keep it from running.
+        Ok(finished > now || finished.checked_add(interval).is_ok_and(|due| due <= now))
+    }
+}
