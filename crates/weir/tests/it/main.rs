@@ -15,6 +15,7 @@ mod generic;
 mod hostile_requests;
 mod hostile_tarballs;
 mod migrate;
+mod model;
 mod nodes;
 mod npm_commands;
 mod npm_install;
