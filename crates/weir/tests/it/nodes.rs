@@ -301,3 +301,28 @@ async fn every_node_needs_the_same_master_key_and_the_bucket_of_its_database() {
     let refused = Weir::builder(env!("CARGO_BIN_EXE_weir")).objects(&nodes.bucket).start_refused().await;
     assert!(refused.stderr.contains("belongs to another database"), "{}", refused.stderr);
 }
+
+#[tokio::test]
+async fn of_the_same_version_published_on_all_nodes_at_once_one_is_taken_whole() {
+    let Some(nodes) = Nodes::start().await else { return };
+    for round in 0..8 {
+        let version = format!("1.{round}.0");
+        let packages: Vec<_> = (0..6)
+            .map(|at| {
+                NpmPackage::new("left-pad", &version).file("who", format!("publisher {at}")).tag("next")
+            })
+            .collect();
+        let publishing = packages.iter().enumerate().map(|(at, package)| nodes.publish(at % 3, package));
+        let answers = futures_util::future::join_all(publishing).await;
+        let taken: Vec<_> = (0..6).filter(|at| answers[*at].status == 201).collect();
+        let refused = answers.iter().filter(|answer| answer.status == 409).count();
+        let told: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+        assert_eq!((taken.len(), refused), (1, 5), "{told:?}");
+        nodes.all_answer("left-pad", lists(&version)).await;
+        let package = &packages[taken[0]];
+        for node in 0..3 {
+            let answer = nodes.get(node, &package.tarball_path()).await;
+            assert_eq!(answer.assert_status(200).body, package.tarball());
+        }
+    }
+}
