@@ -14,6 +14,9 @@ alter table blobs add column unnamed_since bigint;
 alter table blobs add column verified_at bigint;
 create index blobs_unnamed on blobs (unnamed_since) where unnamed_since is not null;
 create index blobs_unsynced on blobs (domain_id) where not synced;
+-- What is needed to know whether a blob is named stands in the index.
+drop index assets_by_blob;
+create index assets_by_blob on assets (sha256, content_id) where state = 'held';
 create index documents_by_blob on documents (domain_id, sha256);
 
 -- When this was applied, by which version of Weir.

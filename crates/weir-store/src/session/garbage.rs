@@ -16,11 +16,14 @@ use weir_core::{Digest, Timestamp};
 
 const DOCUMENTS: &str = "documents";
 
-/// Of a row of `blobs`: whether an asset names it.
+/// Of a row of `blobs`: whether an asset names it. Where there is one domain, an asset can be of no other.
 macro_rules! named {
     () => {
-        "exists (select 1 from assets a join contents c on c.content_id = a.content_id
-                 where a.sha256 = blobs.sha256 and a.state = 'held' and c.domain_id = blobs.domain_id)"
+        "exists (select 1 from assets a
+                 where a.sha256 = blobs.sha256 and a.state = 'held'
+                   and ((select count(*) from domains) = 1
+                        or exists (select 1 from contents c where c.content_id = a.content_id
+                                   and c.domain_id = blobs.domain_id)))"
     };
 }
 
