@@ -10,6 +10,7 @@ use crate::lease::Lease;
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_core::{Action, Caller, Digest, Error, Result, Timestamp};
@@ -123,12 +124,12 @@ impl Registry {
     pub(crate) async fn collect_if_due(&self) -> Result<()> {
         let slot = &self.inner.jobs.collection;
         let (interval, grace) = (self.inner.settings.gc_interval, self.inner.settings.gc_grace);
-        if interval.is_zero() || !slot.is_due(self, interval, Collection::default()).await? {
+        if interval.is_zero() || !slot.is_due(self, interval).await? {
             return Ok(());
         }
         let Some(lease) = self.lease(slot.name()).await? else { return Ok(()) };
         // Another node may have done it in the meantime.
-        if slot.is_due(self, interval, Collection::default()).await? {
+        if slot.is_due(self, interval).await? {
             self.begin_collection("weir".to_owned(), false, grace, Some(lease));
         }
         Ok(())
@@ -172,7 +173,9 @@ impl Registry {
     }
 
     async fn end_collection(&self, principal: &str, ended: &Progress<Collection>) -> Result<()> {
-        self.inner.jobs.collection.store(self, ended).await?;
+        let slot = &self.inner.jobs.collection;
+        slot.store(self, ended).await?;
+        slot.note_end(self, self.inner.settings.gc_interval, ended.failure.is_some()).await?;
         let erased = ended.report.total().erased;
         if erased.blobs == 0 {
             return Ok(());
@@ -229,14 +232,14 @@ impl Collector<'_> {
             });
             self.phase(format!("looking for blobs of {name} that nothing names"));
             self.mark(id).await?;
-            if changes {
-                self.phase(format!("erasing blobs of {name}"));
-                self.sweep(id).await?;
-            }
             self.phase(format!("listing the files of {name}"));
             self.take_unlisted(id).await?;
             self.phase(format!("listing the index documents of {name}"));
             self.take_documents(id).await?;
+        }
+        if changes {
+            self.phase("erasing blobs that nothing names");
+            self.sweep(&domains).await?;
         }
         self.phase("looking for what deleted domains left");
         for id in folders.iter().filter(|id| !domains.iter().any(|domain: &DomainRow| domain.id == **id)) {
@@ -341,22 +344,35 @@ impl Collector<'_> {
         }
     }
 
-    /// Erases the blobs of a domain that nothing named since the grace.
-    async fn sweep(&self, domain: &Id) -> Result<()> {
+    /// Erases the blobs that nothing named since the grace. The domains are told of in their order.
+    async fn sweep(&self, domains: &[DomainRow]) -> Result<()> {
         loop {
             self.check().await?;
             let until = self.until;
-            let found =
-                self.registry.inner.store.read().await?.blobs_unnamed_until(domain, until, BATCH).await?;
-            if found.is_empty() {
+            let found = self.registry.inner.store.read().await?.blobs_unnamed_until(until, BATCH).await?;
+            let mut by_domain: BTreeMap<Id, Vec<Digest>> = BTreeMap::new();
+            for (domain, digest) in found {
+                by_domain.entry(domain).or_default().push(digest);
+            }
+            if by_domain.is_empty() {
                 return Ok(());
             }
-            let erasing = self.registry.erasing().await?;
-            let (began, stamp, of) = (Instant::now(), self.registry.now(), domain.clone());
-            let doomed = self.registry.inner.store.write(move |session| {
-                Box::pin(async move { Ok::<_, Error>(session.doom_blobs(&of, &found, until, stamp).await?) })
-            });
-            self.erase(erasing, domain, doomed.await?, stamp, began).await?;
+            for (domain, digests) in by_domain {
+                let erasing = self.registry.erasing().await?;
+                let (began, stamp, of) = (Instant::now(), self.registry.now(), domain.clone());
+                let doomed = self.registry.inner.store.write(move |session| {
+                    Box::pin(
+                        async move { Ok::<_, Error>(session.doom_blobs(&of, &digests, until, stamp).await?) },
+                    )
+                });
+                let erased = self.erase(erasing, &domain, doomed.await?, stamp, began).await?;
+                let place = domains.iter().position(|row| row.id == domain);
+                self.note(|report| {
+                    if let Some(found) = place.and_then(|place| report.domains.get_mut(place)) {
+                        found.erased += erased;
+                    }
+                });
+            }
         }
     }
 
@@ -367,14 +383,15 @@ impl Collector<'_> {
         doomed: Vec<BlobRow>,
         stamp: Timestamp,
         began: Instant,
-    ) -> Result<()> {
+    ) -> Result<Tally> {
         let erased = self.registry.erase(&erasing, domain, doomed, stamp, began).await?;
         erasing.release().await;
+        let mut tally = Tally::default();
         for row in &erased {
-            self.tell(|found| found.erased.add(row.size));
+            tally.add(row.size);
             self.count(row.size);
         }
-        Ok(())
+        Ok(tally)
     }
 
     fn count(&self, size: u64) {
@@ -403,7 +420,8 @@ impl Collector<'_> {
                 let doomed = self.registry.inner.store.write(move |session| {
                     Box::pin(async move { Ok::<_, Error>(session.doom_unlisted(&of, &piece, stamp).await?) })
                 });
-                self.erase(erasing, domain, doomed.await?, stamp, began).await?;
+                let erased = self.erase(erasing, domain, doomed.await?, stamp, began).await?;
+                self.tell(|found| found.erased += erased);
             }
         }
         Ok(())

@@ -5,8 +5,8 @@ use crate::Registry;
 use crate::topology::lock;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ use weir_core::{Error, Result, Timestamp};
 const WRITTEN_EVERY: Duration = Duration::from_secs(3);
 /// How long jobs may take to notice that the server stops.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
+/// How long after a job that ended early the next one begins.
+const AGAIN: Duration = Duration::from_secs(600);
 
 /// How far a job is, or how it ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub(crate) struct Jobs {
     pub(crate) collection: Slot<crate::collect::Collection>,
     pub(crate) verification: Slot<crate::scrub::Verification>,
     stopping: AtomicBool,
+    /// Held while it is looked what is due.
+    looking: Arc<tokio::sync::Mutex<()>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -60,6 +64,7 @@ impl Default for Jobs {
             collection: Slot::new("gc"),
             verification: Slot::new("verify"),
             stopping: AtomicBool::new(false),
+            looking: Arc::default(),
             tasks: Mutex::default(),
         }
     }
@@ -72,6 +77,11 @@ impl Jobs {
             return Err(Error::unavailable("the server was stopped"));
         }
         Ok(())
+    }
+
+    /// The right to look what is due; `None` while somebody looks.
+    pub(crate) fn look(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.looking.clone().try_lock_owned().ok()
     }
 
     /// Runs a job in a task of its own.
@@ -172,11 +182,8 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Slot<T> {
 
     /// Writes a report to the database.
     pub(crate) async fn store(&self, registry: &Registry, progress: &Progress<T>) -> Result<()> {
-        let (name, text) = (self.setting(), serde_json::to_string(progress).map_err(Error::internal)?);
-        let work = registry.inner.store.write(move |session| {
-            Box::pin(async move { Ok::<_, Error>(session.put_setting(&name, &text).await?) })
-        });
-        work.await
+        let text = serde_json::to_string(progress).map_err(Error::internal)?;
+        self.put(registry, self.setting(), text).await
     }
 
     /// Writes how far it is, now and then.
@@ -209,21 +216,35 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Slot<T> {
 
     /// Whether the job is to run, `interval` after its last one. The first one is due an interval after this was
     /// asked for the first time.
-    pub(crate) async fn is_due(&self, registry: &Registry, interval: Duration, none: T) -> Result<bool> {
+    pub(crate) async fn is_due(&self, registry: &Registry, interval: Duration) -> Result<bool> {
         let now = registry.now();
-        let Some(last) = self.stored(registry).await? else {
-            let begun = Progress {
-                phase: "never run".to_owned(),
-                started_at: now,
-                finished_at: Some(now),
-                failure: None,
-                report: none,
-            };
-            self.store(registry, &begun).await?;
+        let last = registry.inner.store.read().await?.get_setting(&self.ended()).await?;
+        let last =
+            last.and_then(|text| text.parse().ok()).and_then(|at| Timestamp::from_microsecond(at).ok());
+        let Some(last) = last else {
+            self.put(registry, self.ended(), now.as_microsecond().to_string()).await?;
             return Ok(false);
         };
-        let Some(finished) = last.finished_at else { return Ok(true) };
         // A clock that was set back must not keep it from running.
-        Ok(finished > now || finished.checked_add(interval).is_ok_and(|due| due <= now))
+        Ok(last > now || last.checked_add(interval).is_ok_and(|due| due <= now))
+    }
+
+    /// Notes the end of a job for `is_due`; one that ended early is due again soon.
+    pub(crate) async fn note_end(&self, registry: &Registry, interval: Duration, failed: bool) -> Result<()> {
+        let early = if failed { interval.saturating_sub(AGAIN) } else { Duration::ZERO };
+        let now = registry.now();
+        let ended = now.checked_sub(early).unwrap_or(now);
+        self.put(registry, self.ended(), ended.as_microsecond().to_string()).await
+    }
+
+    fn ended(&self) -> String {
+        format!("job:{}:ended", self.name)
+    }
+
+    async fn put(&self, registry: &Registry, name: String, text: String) -> Result<()> {
+        let work = registry.inner.store.write(move |session| {
+            Box::pin(async move { Ok::<_, Error>(session.put_setting(&name, &text).await?) })
+        });
+        work.await
     }
 }

@@ -5,6 +5,7 @@ use crate::Registry;
 use crate::lease::Lease;
 use crate::scrub::Finding;
 use futures_util::{StreamExt as _, stream};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use weir_core::{Digest, Error, Result, Timestamp};
@@ -102,7 +103,7 @@ impl Registry {
             // Whoever has it will see to these too, or they are seen to later.
             let Some(lease) = self.lease(ERASING).await? else { return Ok(count) };
             let (began, stamp) = (Instant::now(), self.now());
-            let mut by_domain: std::collections::BTreeMap<Id, Vec<BlobRow>> = Default::default();
+            let mut by_domain: BTreeMap<Id, Vec<BlobRow>> = BTreeMap::new();
             for (domain, row) in found {
                 let (of, seen) = (domain.clone(), row.unnamed_since.unwrap_or(until));
                 let taken = self.inner.store.write(move |session| {

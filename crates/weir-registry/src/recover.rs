@@ -95,7 +95,7 @@ impl Registry {
                 tracing::warn!(%error, "old word of changes could not be dropped yet");
             }
             if ticks.is_multiple_of(self.looks_after()) {
-                self.look_after_store().await;
+                self.look_after_store();
             }
             if ticks.is_multiple_of(3600)
                 && let Err(error) = self.drop_expired_tokens().await
@@ -117,7 +117,16 @@ impl Registry {
         shortest.map_or(60, |shortest| shortest.as_secs().clamp(1, 60))
     }
 
-    async fn look_after_store(&self) {
+    fn look_after_store(&self) {
+        let Some(looking) = self.inner.jobs.look() else { return };
+        let registry = self.clone();
+        self.inner.jobs.spawn(async move {
+            registry.start_what_is_due().await;
+            drop(looking);
+        });
+    }
+
+    async fn start_what_is_due(&self) {
         for done in
             [self.erase_given_up().await.map(drop), self.collect_if_due().await, self.verify_if_due().await]
         {

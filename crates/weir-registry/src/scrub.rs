@@ -125,11 +125,11 @@ impl Registry {
     /// is not begun anew.
     pub(crate) async fn verify_if_due(&self) -> Result<()> {
         let (slot, interval) = (&self.inner.jobs.verification, self.inner.settings.verify_interval);
-        if interval.is_zero() || !slot.is_due(self, interval, Verification::default()).await? {
+        if interval.is_zero() || !slot.is_due(self, interval).await? {
             return Ok(());
         }
         let Some(lease) = self.lease(slot.name()).await? else { return Ok(()) };
-        if slot.is_due(self, interval, Verification::default()).await? {
+        if slot.is_due(self, interval).await? {
             let since = self.now().checked_sub(interval).unwrap_or(Timestamp::UNIX_EPOCH);
             let run = Run { since, only: None, repair: true, gentle: true };
             self.begin_verification("weir".to_owned(), run, lease);
@@ -152,8 +152,9 @@ impl Registry {
             if let Err(error) = &done {
                 tracing::error!(%error, "the verification ended early");
             }
+            let whole = scrubber.run.only.is_none();
             if let Some(ended) = registry.inner.jobs.verification.end(&done, registry.now())
-                && let Err(error) = registry.end_verification(&principal, &ended).await
+                && let Err(error) = registry.end_verification(&principal, &ended, whole).await
             {
                 tracing::warn!(%error, "the report of a verification was not kept");
             }
@@ -162,8 +163,17 @@ impl Registry {
         Some(begun)
     }
 
-    async fn end_verification(&self, principal: &str, ended: &Progress<Verification>) -> Result<()> {
-        self.inner.jobs.verification.store(self, ended).await?;
+    async fn end_verification(
+        &self,
+        principal: &str,
+        ended: &Progress<Verification>,
+        whole: bool,
+    ) -> Result<()> {
+        let slot = &self.inner.jobs.verification;
+        slot.store(self, ended).await?;
+        if whole {
+            slot.note_end(self, self.inner.settings.verify_interval, ended.failure.is_some()).await?;
+        }
         let report = &ended.report;
         let damaged = report.rotten + report.missing + report.rows_made + report.repaired;
         if damaged + report.lost_count == 0 {
@@ -208,6 +218,7 @@ impl Registry {
         let mut hasher = Hasher::new();
         let mut pieces = blob.read(0..blob.size());
         loop {
+            self.inner.jobs.check()?;
             match pieces.try_next().await {
                 Ok(Some(piece)) => hasher.update(&piece),
                 Ok(None) => break,

@@ -4,6 +4,8 @@
 //!   transaction, and gives up unless the blob is 'kept';
 //! - a blob becomes 'doomed' under the lock of its row, and only if nothing names it then: whoever named it before has
 //!   committed and is seen, whoever names it later finds it doomed;
+//! - a verification dooms a blob that is named, when its bytes are not what they should be: whoever names it names
+//!   nothing until the bytes come again;
 //! - its bytes are erased only while it is doomed, by the one who doomed it at that moment; then it is 'gone', and kept
 //!   again only by who sees bytes that came after that.
 
@@ -107,18 +109,17 @@ impl Session {
         Ok(())
     }
 
-    /// A page of a domain's blobs of which nothing named any up to `until`.
+    /// A page of the blobs that nothing is known to have named since `until`, of all domains: asked for one, SQLite
+    /// would walk through all of its blobs.
     pub async fn blobs_unnamed_until(
         &mut self,
-        domain: &str,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Vec<Digest>, DbError> {
-        let sql = "select sha256 from blobs
-                   where domain_id = $1 and state = 'kept' and unnamed_since is not null and unnamed_since <= $2
-                   limit $3";
-        let rows = self.all(TABLE, sql, &[domain.into(), until.into(), limit.into()]).await?;
-        rows.iter().map(|row| row.digest("sha256")).collect()
+    ) -> Result<Vec<(Id, Digest)>, DbError> {
+        let sql = "select domain_id, sha256 from blobs
+                   where unnamed_since is not null and unnamed_since <= $1 and state = 'kept' limit $2";
+        let rows = self.all(TABLE, sql, &[until.into(), limit.into()]).await?;
+        rows.iter().map(|row| Ok((row.text("domain_id")?, row.digest("sha256")?))).collect()
     }
 
     /// Dooms those of these blobs that nothing has named since `until`, and gives them; the others are named. `at`

@@ -94,8 +94,8 @@ async fn only_what_nothing_names_since_long_enough_is_doomed() {
         found.sort();
         expected.sort();
         assert_eq!(found, expected);
-        assert_eq!(session.blobs_unnamed_until(domain, at(29), 9).await.expect("ok"), []);
-        assert_eq!(session.blobs_unnamed_until(domain, at(30), 9).await.expect("ok"), [Digest::of(b"left")]);
+        assert_eq!(session.blobs_unnamed_until(at(29), 9).await.expect("ok"), []);
+        assert_eq!(session.blobs_unnamed_until(at(30), 9).await.expect("ok"), [Digest::of(b"left")]);
         drop(session);
 
         assert_eq!(doom(store, domain, &[b"left"], 29, 40).await, [], "too early");
