@@ -4,7 +4,7 @@
 
 use crate::Registry;
 use crate::audit::{known, no_resource};
-use crate::job::Progress;
+use crate::job::{Progress, to_its_end, told};
 use crate::keep::BATCH;
 use crate::lease::Lease;
 use futures_util::TryStreamExt as _;
@@ -109,7 +109,7 @@ impl Registry {
         // One that changes nothing may run beside others.
         let lease = match dry_run {
             true => None,
-            false => Some(self.lease(self.inner.jobs.collection.name()).await?.ok_or_else(running)?),
+            false => Some(self.inner.jobs.collection.lease(self).await?.ok_or_else(running)?),
         };
         self.begin_collection(principal, dry_run, grace, lease).ok_or_else(running)
     }
@@ -127,7 +127,7 @@ impl Registry {
         if interval.is_zero() || !slot.is_due(self, interval).await? {
             return Ok(());
         }
-        let Some(lease) = self.lease(slot.name()).await? else { return Ok(()) };
+        let Some(lease) = slot.lease(self).await? else { return Ok(()) };
         // Another node may have done it in the meantime.
         if slot.is_due(self, interval).await? {
             self.begin_collection("weir".to_owned(), false, grace, Some(lease));
@@ -156,18 +156,21 @@ impl Registry {
                     .checked_sub(registry.inner.settings.gc_document_age)
                     .unwrap_or(Timestamp::UNIX_EPOCH),
             };
-            let done = collector.run().await;
-            let ended = registry.inner.jobs.collection.end(&done, registry.now());
+            let done = to_its_end(collector.run()).await;
             if let Err(error) = &done {
-                tracing::error!(%error, "the garbage collection ended early");
+                tracing::error!(error = told(error), "the garbage collection ended early");
             }
-            let Some(ended) = ended.filter(|_| !dry_run) else { return };
-            if let Err(error) = registry.end_collection(&principal, &ended).await {
+            let slot = &registry.inner.jobs.collection;
+            let last = slot.last_report(&done, registry.now());
+            if let Some(last) = last.as_ref().filter(|_| !dry_run)
+                && let Err(error) = registry.end_collection(&principal, last).await
+            {
                 tracing::warn!(%error, "the report of a garbage collection was not kept");
             }
             if let Some(lease) = collector.lease {
                 lease.release().await;
             }
+            slot.end(last);
         });
         Some(begun)
     }

@@ -2,9 +2,12 @@
 //! is kept in the database, where other nodes find it.
 
 use crate::Registry;
+use crate::lease::Lease;
 use crate::topology::lock;
+use futures_util::FutureExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +19,9 @@ use weir_core::{Error, Result, Timestamp};
 const WRITTEN_EVERY: Duration = Duration::from_secs(3);
 /// How long jobs may take to notice that the server stops.
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
+/// How long a job may take from its report to letting go of its lease.
+const LETTING_GO: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long after a job that ended early the next one begins.
 const AGAIN: Duration = Duration::from_secs(600);
 
@@ -32,6 +38,20 @@ pub struct Progress<T> {
     pub failure: Option<String>,
     /// What it found and did.
     pub report: T,
+}
+
+/// Runs a job to its end; a panic must not leave its slot taken for ever.
+pub(crate) async fn to_its_end(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    ended.unwrap_or_else(|_| Err(Error::internal("this server failed in the middle of it")))
+}
+
+/// What is told of a failure: to administrators, so with the source of an internal one.
+pub(crate) fn told(error: &Error) -> String {
+    match error {
+        Error::Internal(source) => source.to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// One kind of job on this node.
@@ -107,11 +127,6 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Slot<T> {
         Self { name, state: Mutex::new(State { running: false, progress: None, written: None }) }
     }
 
-    /// The name of its lease.
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// Takes the slot for a job that begins; `None` while one runs here.
     pub(crate) fn begin(&self, report: T, now: Timestamp) -> Option<Progress<T>> {
         let mut state = lock(&self.state);
@@ -143,15 +158,32 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Slot<T> {
         }
     }
 
-    /// Ends the job, and gives its report.
-    pub(crate) fn end(&self, end: &Result<()>, now: Timestamp) -> Option<Progress<T>> {
+    /// The report of a job that came to this end; `end` is still to be called.
+    pub(crate) fn last_report(&self, end: &Result<()>, now: Timestamp) -> Option<Progress<T>> {
+        let mut progress = lock(&self.state).progress.clone()?;
+        progress.phase = if end.is_ok() { "done" } else { "failed" }.to_owned();
+        progress.failure = end.as_ref().err().map(told);
+        progress.finished_at = Some(now);
+        Some(progress)
+    }
+
+    /// Ends the job, when it has let go of all it had: the next may begin.
+    pub(crate) fn end(&self, last: Option<Progress<T>>) {
         let mut state = lock(&self.state);
         state.running = false;
-        let progress = state.progress.as_mut()?;
-        progress.phase = if end.is_ok() { "done" } else { "failed" }.to_owned();
-        progress.failure = end.as_ref().err().map(ToString::to_string);
-        progress.finished_at = Some(now);
-        Some(progress.clone())
+        state.progress = last;
+    }
+
+    /// The lease of the job; `None` while another node has it, and not only for its last moment.
+    pub(crate) async fn lease(&self, registry: &Registry) -> Result<Option<Lease>> {
+        let began = Instant::now();
+        loop {
+            let lease = registry.lease(self.name).await?;
+            if lease.is_some() || self.here().0 || began.elapsed() > LETTING_GO {
+                return Ok(lease);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     fn here(&self) -> (bool, Option<Progress<T>>) {

@@ -3,7 +3,7 @@
 
 use crate::Registry;
 use crate::audit::known;
-use crate::job::Progress;
+use crate::job::{Progress, to_its_end, told};
 use crate::lease::Lease;
 use crate::open::Want;
 use crate::scope::{DomainRef, Scope};
@@ -110,7 +110,7 @@ impl Registry {
                 "a verification is running already; 'weir verify --status' shows how far it is",
             )
         };
-        let lease = self.lease(self.inner.jobs.verification.name()).await?.ok_or_else(running)?;
+        let lease = self.inner.jobs.verification.lease(self).await?.ok_or_else(running)?;
         let run = Run { since: self.now(), only, repair: request.repair, gentle: false };
         self.begin_verification(principal, run, lease).ok_or_else(running)
     }
@@ -128,7 +128,7 @@ impl Registry {
         if interval.is_zero() || !slot.is_due(self, interval).await? {
             return Ok(());
         }
-        let Some(lease) = self.lease(slot.name()).await? else { return Ok(()) };
+        let Some(lease) = slot.lease(self).await? else { return Ok(()) };
         if slot.is_due(self, interval).await? {
             let since = self.now().checked_sub(interval).unwrap_or(Timestamp::UNIX_EPOCH);
             let run = Run { since, only: None, repair: true, gentle: true };
@@ -148,17 +148,20 @@ impl Registry {
         let registry = self.clone();
         self.inner.jobs.spawn(async move {
             let scrubber = Scrubber { registry: &registry, lease, run };
-            let done = scrubber.run().await;
+            let done = to_its_end(scrubber.run()).await;
             if let Err(error) = &done {
-                tracing::error!(%error, "the verification ended early");
+                tracing::error!(error = told(error), "the verification ended early");
             }
             let whole = scrubber.run.only.is_none();
-            if let Some(ended) = registry.inner.jobs.verification.end(&done, registry.now())
-                && let Err(error) = registry.end_verification(&principal, &ended, whole).await
+            let slot = &registry.inner.jobs.verification;
+            let last = slot.last_report(&done, registry.now());
+            if let Some(last) = &last
+                && let Err(error) = registry.end_verification(&principal, last, whole).await
             {
                 tracing::warn!(%error, "the report of a verification was not kept");
             }
             scrubber.lease.release().await;
+            slot.end(last);
         });
         Some(begun)
     }
