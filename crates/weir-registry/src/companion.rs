@@ -4,7 +4,7 @@
 
 use crate::Registry;
 use crate::format::RemoteAsset;
-use crate::open::{OpenedAsset, absent_asset};
+use crate::open::{OpenedAsset, Want, absent_asset};
 use crate::scope::Scope;
 use crate::topology::{lock_read, lock_write};
 use std::collections::{HashMap, HashSet};
@@ -65,7 +65,7 @@ impl Registry {
             Source::Held { node, version } => {
                 let row = view.held_row(node, version).ok_or_else(absent)?;
                 if let Some(asset) = self.held_asset(&row.content, companion).await?
-                    && let Some(opened) = self.open_blob(scope, row, &asset).await?
+                    && let Some(opened) = self.open_blob(&scope.domain, row, &asset, Want::Bytes).await?
                 {
                     return Ok(opened);
                 }

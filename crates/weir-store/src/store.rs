@@ -9,6 +9,7 @@ use crate::spool::Spool;
 use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use weir_core::{Clock, SystemClock, SystemSecrets, Timestamp};
 
 /// The setting that names the blob store of a database.
@@ -61,6 +62,8 @@ pub struct Places {
     pub database: DatabaseUrl,
     /// The blobs.
     pub blobs: BlobUrl,
+    /// After which time a process that serves a blob looks again whether its bytes are right; `None` for a day.
+    pub recheck_after: Option<Duration>,
 }
 
 impl Places {
@@ -70,6 +73,7 @@ impl Places {
             directory: directory.to_owned(),
             database: DatabaseUrl::Sqlite(directory.join("weir.db")),
             blobs: BlobUrl::Folder(directory.join("blobs")),
+            recheck_after: None,
         }
     }
 
@@ -93,7 +97,10 @@ impl Store {
             locks.push(StoreLock::acquire(&root, "weir, for its blobs", now)?);
         }
         let spool = Spool::open(&root, &locks[0])?;
-        let blobs = Blobs::open_at(&places.blobs)?;
+        let mut blobs = Blobs::open_at(&places.blobs)?;
+        if let Some(time) = places.recheck_after {
+            blobs = blobs.recheck_after(time);
+        }
         let database = Database::open(&places.database, now).await?;
         let store = Self { inner: Arc::new(Inner { database, blobs, spool, _locks: locks }) };
         if store.engine() == Engine::Sqlite {

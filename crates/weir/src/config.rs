@@ -238,7 +238,8 @@ impl Reader<'_> {
                 ConfigError(format!("blob-url is not {wanted} (from {source})"))
             })?,
         };
-        Ok(Places { directory: data.to_owned(), database, blobs })
+        let recheck_after = Some(self.duration("recheck-after")?);
+        Ok(Places { directory: data.to_owned(), database, blobs, recheck_after })
     }
 
     /// Its own authorities are known only when the listener is open.

@@ -161,6 +161,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "A node that cannot reach PostgreSQL for this long answers 503: it does not know who may read what any more",
     ),
     setting(
+        "recheck-after",
+        Kind::Duration,
+        "24h",
+        "When a file is served, its bytes are compared with its digest: the first time, when it was changed, and again \
+         after this time",
+    ),
+    setting(
         "reserve-internal-names",
         Kind::Switch,
         "true",

@@ -37,6 +37,7 @@ mod pypi_unkept;
 mod pypi_upstream;
 mod pypi_wire;
 mod pypi_world;
+mod rot;
 mod running;
 mod running_commands;
 mod running_connections;
