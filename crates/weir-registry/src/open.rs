@@ -361,7 +361,7 @@ impl Registry {
             assets,
             asset: place,
         };
-        let reader = self.fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id)).await?;
+        let reader = self.fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id), &scope.caller).await?;
         let asked = format!("{asset} of {}@{}", view.display_name, row.text);
         self.opened(reader, connection, &asked, row.publish_time.at, want).await
     }
@@ -412,7 +412,7 @@ impl Registry {
     ) -> Result<OpenedAsset> {
         let connection = wanted.connection.clone();
         let asked = (want == Want::Bytes).then_some(&scope.repository.row.id);
-        let reader = self.fly(wanted, asked).await?;
+        let reader = self.fly(wanted, asked, &scope.caller).await?;
         self.opened(reader, &connection, what, decision.time.at, want).await
     }
 
@@ -457,7 +457,7 @@ impl Registry {
                     let wanted = self.wanted(scope, &view, decision, &asset.name)?;
                     let connection = wanted.connection.clone();
                     let holder = wanted.holder.row.id.clone();
-                    let mut reader = self.fly(wanted, Some(&holder)).await?;
+                    let mut reader = self.fly(wanted, Some(&holder), &scope.caller).await?;
                     reader.done().await.map_err(|f| f.of(&connection, asset.name.as_str()))?;
                 }
                 return self.held_row(&view.repositories[node].row.id, package, version_key).await;

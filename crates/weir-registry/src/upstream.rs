@@ -104,7 +104,7 @@ impl Connection {
 }
 
 impl Upstream {
-    pub(crate) fn new(discover: Arc<dyn Discover>, document_memory_bytes: usize) -> Self {
+    pub(crate) fn new(discover: Arc<dyn Discover>, document_memory_bytes: usize, max_fetches: usize) -> Self {
         Self {
             discover,
             connections: RwLock::default(),
@@ -115,7 +115,7 @@ impl Upstream {
             flights: flight::Flights::default(),
             withdrawn: crate::companion::Withdrawn::default(),
             companions: Turns::default(),
-            downloads: Arc::new(tokio::sync::Semaphore::new(fetch::MOST_DOWNLOADS)),
+            downloads: Arc::new(tokio::sync::Semaphore::new(max_fetches)),
         }
     }
 

@@ -27,6 +27,9 @@ pub(crate) enum FetchError {
     /// It does not answer, or says that it cannot now.
     #[error("{why}")]
     Unavailable { retry_after: Duration, why: String },
+    /// It was not asked: too much is in flight for this caller.
+    #[error("{why}")]
+    Throttled { retry_after: Duration, why: String },
     /// It answered with something that cannot be right or must not be followed.
     #[error("{0}")]
     Bad(String),
@@ -43,6 +46,10 @@ impl FetchError {
             Self::Unavailable { retry_after, why } => Error::Unavailable {
                 retry_after,
                 message: format!("{connection} does not give {asked} now: {why}; try again later"),
+            },
+            Self::Throttled { retry_after, why } => Error::Throttled {
+                retry_after,
+                message: format!("{asked} of {connection} is not fetched now: {why}; try again later"),
             },
             Self::Bad(why) => {
                 Error::bad_upstream(format!("{connection} gave something wrong for {asked}: {why}"))
@@ -272,7 +279,7 @@ impl Connection {
         let result = self.follow(registry, method, url, kind, headers, body).await;
         match &result {
             Ok(response) if response.status() == StatusCode::OK => permit.answered(registry.now()),
-            Ok(_) | Err(FetchError::Bad(_)) => permit.succeeded(registry.now()),
+            Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. }) => permit.succeeded(registry.now()),
             Err(FetchError::Unavailable { why, .. }) => {
                 registry.metrics().upstream_failures.inc();
                 permit.failed(registry.now(), why);
