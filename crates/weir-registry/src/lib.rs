@@ -107,7 +107,8 @@ impl Registry {
     /// Puts the parts together. Nothing is read or asked yet.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, formats, settings, clock, secrets, master_key, discover } = parts;
-        let upstream = upstream::Upstream::new(discover, settings.document_memory_bytes, settings.max_fetches);
+        let upstream =
+            upstream::Upstream::new(discover, settings.document_memory_bytes, settings.max_fetches);
         let limits = limits::Limits::new(&settings);
         let indexes = view::IndexCache::new(settings.index_memory_bytes);
         let mut name = [0; 8];

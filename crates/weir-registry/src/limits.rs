@@ -52,9 +52,9 @@ impl Registry {
             ))
         };
         let of_principal = match caller {
-            Caller::Principal(principal) => Some(
-                uploads.take(&principal.id).ok_or_else(|| full(format!("user '{}'", principal.name)))?,
-            ),
+            Caller::Principal(principal) => {
+                Some(uploads.take(&principal.id).ok_or_else(|| full(format!("user '{}'", principal.name)))?)
+            }
             Caller::Anonymous => None,
         };
         let of_address = match address {

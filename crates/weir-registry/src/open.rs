@@ -239,7 +239,7 @@ impl Registry {
     }
 
     /// The blob of an asset that is held; `None` when its bytes are not here and may be fetched, which is also what
-    /// becomes of damaged ones. Errors: Damaged for those that nobody else has.
+    /// becomes of damaged ones. Errors: Unavailable for those that nobody else has.
     pub(crate) async fn open_blob(
         &self,
         domain: &DomainState,
@@ -265,11 +265,8 @@ impl Registry {
             }
             Ok(None) if is_external => Ok(None),
             Ok(None) => Err(lost(asset, row)),
-            Err(error) if error.is_damage() && is_external => {
-                self.erase(&key).await?;
-                tracing::warn!(file = asset.name, version = %row.text, "a damaged file was erased and is fetched again");
-                Ok(None)
-            }
+            // What is fetched takes the place of what is damaged.
+            Err(error) if error.is_damage() && is_external => Ok(None),
             Err(error) if error.is_damage() => Err(lost(asset, row)),
             Err(error) => Err(error.into()),
         }
@@ -285,17 +282,6 @@ impl Registry {
             self.metrics().damage_found.inc();
         }
         found
-    }
-
-    /// Removes the bytes of a file that can be fetched again, and what is known of them.
-    async fn erase(&self, key: &BlobKey) -> Result<()> {
-        let BlobKey::Asset { domain, digest } = key.clone() else { return Ok(()) };
-        self.inner.store.blobs().delete(key).await?;
-        // Else the bytes fetched next would count as synced from the start.
-        let forget = self.inner.store.write(move |session| {
-            Box::pin(async move { Ok::<_, Error>(session.delete_blob(&domain, &digest).await?) })
-        });
-        forget.await
     }
 
     /// The document of a held version, with what its public index tells of files that came later.
@@ -361,7 +347,9 @@ impl Registry {
             assets,
             asset: place,
         };
-        let reader = self.fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id), &scope.caller).await?;
+        let reader = self
+            .fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id), &scope.caller)
+            .await?;
         let asked = format!("{asset} of {}@{}", view.display_name, row.text);
         self.opened(reader, connection, &asked, row.publish_time.at, want).await
     }

@@ -279,7 +279,9 @@ impl Connection {
         let result = self.follow(registry, method, url, kind, headers, body).await;
         match &result {
             Ok(response) if response.status() == StatusCode::OK => permit.answered(registry.now()),
-            Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. }) => permit.succeeded(registry.now()),
+            Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. }) => {
+                permit.succeeded(registry.now())
+            }
             Err(FetchError::Unavailable { why, .. }) => {
                 registry.metrics().upstream_failures.inc();
                 permit.failed(registry.now(), why);

@@ -20,8 +20,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use weir_core::digest::{Digests, Expected};
 use weir_core::{
-    AssetName, Caller, ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime, Result,
-    Version, VersionStatus,
+    AssetName, Caller, ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime,
+    Result, Version, VersionStatus,
 };
 use weir_store::blob::HEADER_BYTES;
 use weir_store::rows::{AssetRow, AssetState, ContentRow, Id, VersionRow};
@@ -117,13 +117,7 @@ impl Registry {
     }
 
     /// Starts a download in a task of its own, so that a client that leaves early does not stop it.
-    fn start(
-        &self,
-        wanted: Wanted,
-        connection: Arc<Connection>,
-        download: Arc<Download>,
-        caller: &Caller,
-    ) {
+    fn start(&self, wanted: Wanted, connection: Arc<Connection>, download: Arc<Download>, caller: &Caller) {
         let place = match self.place_for_download(caller) {
             Ok(place) => place,
             Err(full) => {

@@ -283,12 +283,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "512",
         "Files fetched from public registries at one time before 503; what is held is not counted",
     ),
-    setting(
-        "max-fetches-per-client",
-        Kind::Count,
-        "256",
-        "Of these for one user before 429; 0 is no limit",
-    ),
+    setting("max-fetches-per-client", Kind::Count, "256", "Of these for one user before 429; 0 is no limit"),
     setting(
         "rate-limit",
         Kind::Count,

@@ -14,6 +14,7 @@ mod garbage_stress;
 mod generic;
 mod hostile_requests;
 mod hostile_tarballs;
+mod limits;
 mod many;
 mod migrate;
 mod model;
