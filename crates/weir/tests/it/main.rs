@@ -7,6 +7,7 @@ mod aws_pages;
 mod aws_session;
 mod aws_versions;
 mod crashes;
+mod crowds;
 mod doors;
 mod downloads;
 mod garbage;
