@@ -11,6 +11,7 @@
 //! Every use case takes the caller and authorizes first, in [`access`].
 
 pub mod access;
+mod aging;
 mod audit;
 mod change;
 pub mod collect;

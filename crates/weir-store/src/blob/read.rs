@@ -14,6 +14,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use weir_core::digest::Sha256;
 
 /// The bytes of a blob, piece by piece.
@@ -21,8 +22,12 @@ pub(super) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// Blobs up to this size are read when they are opened.
 pub const SMALL: u64 = 64 << 10;
-/// Larger ones are read in pieces of this size.
+/// Larger ones are read in pieces of up to this size.
 pub const PIECE: u64 = 256 << 10;
+/// Half of the first piece of a file.
+const FIRST_PIECE: u64 = 32 << 10;
+/// Who asks for the next piece so soon is quick.
+const QUICK: Duration = Duration::from_millis(100);
 
 /// An open blob. A folder's stays readable when it is deleted meanwhile.
 #[derive(Debug)]
@@ -199,12 +204,15 @@ fn checked(
     })
 }
 
+/// Whoever is quick gets larger pieces from one to the next, so that thousands of slow readers hold little memory.
 fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
-    stream::try_unfold((file, range), |(file, range)| async move {
+    let start = (file, range, FIRST_PIECE, Instant::now());
+    stream::try_unfold(start, |(file, range, size, given)| async move {
         if range.is_empty() {
             return Ok(None);
         }
-        let end = range.end.min(range.start + PIECE);
+        let size = if given.elapsed() < QUICK { (size * 2).min(PIECE) } else { FIRST_PIECE };
+        let end = range.end.min(range.start + size);
         let reader = file.clone();
         let piece = blocking(move || {
             let mut piece = vec![0; (end - range.start) as usize];
@@ -212,7 +220,7 @@ fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item 
             Ok::<_, io::Error>(Bytes::from(piece))
         })
         .await?;
-        Ok(Some((piece, (file, end..range.end))))
+        Ok(Some((piece, (file, end..range.end, size, Instant::now()))))
     })
 }
 
