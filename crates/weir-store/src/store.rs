@@ -36,7 +36,7 @@ pub enum OpenError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The database cannot be opened or brought up to date.
-    #[error("cannot open the database: {0}")]
+    #[error("cannot open the database")]
     Database(#[from] DbError),
     /// The blobs are not those of this database.
     #[error(
@@ -49,7 +49,7 @@ pub enum OpenError {
         problem: &'static str,
     },
     /// The folder of the blobs or of the spool cannot be used.
-    #[error("cannot open the blob store: {0}")]
+    #[error("cannot open the blob store")]
     Blobs(#[from] BlobError),
 }
 
@@ -87,16 +87,14 @@ impl Places {
 }
 
 impl Store {
-    /// Opens the parts and brings the tables up to date. `lock` is that of the data folder; a blob folder elsewhere
+    /// Opens the parts and brings the tables up to date. `lock` is that of the data folder; the blob folder
     /// is locked too. `now` is recorded as the time at which migrations were applied. Errors: somebody else has it
     /// open; the database needs a later version; it is not reachable; the blobs belong to another database.
     pub async fn open(places: &Places, lock: StoreLock, now: Timestamp) -> Result<Self, OpenError> {
         let root = places.spool_root();
-        let mut locks = vec![lock];
-        if !root.starts_with(&places.directory) {
-            locks.push(StoreLock::acquire(&root, "weir, for its blobs", now)?);
-        }
-        let spool = Spool::open(&root, &locks[0])?;
+        // Also inside the data folder: another process may be pointed at just this part of it.
+        let locks = vec![lock, StoreLock::acquire(&root, "weir, for its blobs", now)?];
+        let spool = Spool::open(&root, &locks[1])?;
         let mut blobs = Blobs::open_at(&places.blobs)?;
         if let Some(time) = places.recheck_after {
             blobs = blobs.recheck_after(time);

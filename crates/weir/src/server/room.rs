@@ -9,23 +9,28 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// How long to wait for a place before the longest idle connection is looked for again.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A connection that has been idle for less may have a request under way, and stays.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// All places for connections.
 pub(crate) struct Room {
     places: Arc<Semaphore>,
     /// At most so many from one address; 0 is no limit.
     per_address: usize,
+    grace: Duration,
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// Connections that ask for nothing, by when that began.
-    idle: BTreeMap<u64, Arc<Guest>>,
+    /// Connections that ask for nothing, in the order in which that began.
+    idle: BTreeMap<u64, (Instant, Arc<Guest>)>,
     next: u64,
     addresses: HashMap<IpAddr, usize>,
 }
@@ -52,7 +57,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Room {
     pub(crate) fn new(most: usize, per_address: usize) -> Arc<Self> {
-        Arc::new(Self { places: Arc::new(Semaphore::new(most)), per_address, inner: Mutex::default() })
+        Self::with_grace(most, per_address, GRACE)
+    }
+
+    fn with_grace(most: usize, per_address: usize, grace: Duration) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(most));
+        Arc::new(Self { places, per_address, grace, inner: Mutex::default() })
     }
 
     /// Waits for a place, asking idle connections to leave while there is none.
@@ -71,9 +81,12 @@ impl Room {
 
     fn ask_one_to_leave(&self) {
         let mut inner = lock(&self.inner);
-        let idlest = inner.idle.iter().find(|(_, guest)| !guest.is_behind.load(Ordering::Relaxed));
+        let now = Instant::now();
+        let long_enough = |since: &Instant| now.saturating_duration_since(*since) >= self.grace;
+        let mut candidates = inner.idle.iter().take_while(|(_, (since, _))| long_enough(since));
+        let idlest = candidates.find(|(_, (_, guest))| !guest.is_behind.load(Ordering::Relaxed));
         if let Some(key) = idlest.map(|(key, _)| *key)
-            && let Some(guest) = inner.idle.remove(&key)
+            && let Some((_, guest)) = inner.idle.remove(&key)
         {
             guest.leave.notify_one();
         }
@@ -97,7 +110,7 @@ impl Room {
         let mut inner = lock(&self.inner);
         inner.next += 1;
         let key = inner.next;
-        inner.idle.insert(key, guest.clone());
+        inner.idle.insert(key, (Instant::now(), guest.clone()));
         state.idle = Some(key);
     }
 }
@@ -220,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_idle_gives_way_and_the_busy_stay() {
-        let room = Room::new(3, 0);
+        let room = Room::with_grace(3, 0, Duration::ZERO);
         let mut stays = Vec::new();
         for _ in 0..3 {
             stays.push(room.enter(ONE, room.place().await).expect("no limit"));

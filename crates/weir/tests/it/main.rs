@@ -12,6 +12,7 @@ mod doors;
 mod downloads;
 mod garbage;
 mod garbage_stress;
+mod full_disk;
 mod generic;
 mod hostile_requests;
 mod hostile_tarballs;
