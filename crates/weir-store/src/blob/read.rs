@@ -24,8 +24,9 @@ pub(super) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 pub const SMALL: u64 = 64 << 10;
 /// Larger ones are read in pieces of up to this size.
 pub const PIECE: u64 = 256 << 10;
-/// Half of the first piece of a file.
-const FIRST_PIECE: u64 = 32 << 10;
+/// Of the beginning of a file they are smaller: that much the kernel takes for a reader who takes nothing.
+const FIRST_PIECE: u64 = 64 << 10;
+const BEGINNING: u64 = 4 << 20;
 /// Who asks for the next piece so soon is quick.
 const QUICK: Duration = Duration::from_millis(100);
 
@@ -204,14 +205,15 @@ fn checked(
     })
 }
 
-/// Whoever is quick gets larger pieces from one to the next, so that thousands of slow readers hold little memory.
+/// Only who is quick for a while gets large pieces, so that thousands of slow readers hold little memory.
 fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
-    let start = (file, range, FIRST_PIECE, Instant::now());
-    stream::try_unfold(start, |(file, range, size, given)| async move {
+    let quick_from = range.start + BEGINNING;
+    stream::try_unfold((file, range, Instant::now()), move |(file, range, given)| async move {
         if range.is_empty() {
             return Ok(None);
         }
-        let size = if given.elapsed() < QUICK { (size * 2).min(PIECE) } else { FIRST_PIECE };
+        let is_quick = range.start >= quick_from && given.elapsed() < QUICK;
+        let size = if is_quick { PIECE } else { FIRST_PIECE };
         let end = range.end.min(range.start + size);
         let reader = file.clone();
         let piece = blocking(move || {
@@ -220,7 +222,7 @@ fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item 
             Ok::<_, io::Error>(Bytes::from(piece))
         })
         .await?;
-        Ok(Some((piece, (file, end..range.end, size, Instant::now()))))
+        Ok(Some((piece, (file, end..range.end, Instant::now()))))
     })
 }
 
