@@ -3,8 +3,8 @@
 //! fetched, compared and kept like its indexes. Asking for one retains nothing.
 
 use crate::Registry;
-use crate::format::RemoteAsset;
 use crate::aging::{later, still};
+use crate::format::RemoteAsset;
 use crate::open::{OpenedAsset, Want, absent_asset};
 use crate::scope::Scope;
 use crate::topology::{lock_read, lock_write};
@@ -36,7 +36,8 @@ impl Withdrawn {
     /// The promises that are not believed now.
     pub(crate) fn of(&self, domain: &Id, now: Timestamp) -> Arc<HashSet<String>> {
         let table = lock_read(&self.by_domain);
-        let promises = table.get(domain).into_iter().flatten().filter(|(_, until)| still(now, **until, WITHDRAWN_FOR));
+        let promises =
+            table.get(domain).into_iter().flatten().filter(|(_, until)| still(now, **until, WITHDRAWN_FOR));
         Arc::new(promises.map(|(promise, _)| promise.clone()).collect())
     }
 

@@ -27,6 +27,9 @@ pub(crate) enum FetchError {
     /// It does not answer, or says that it cannot now.
     #[error("{why}")]
     Unavailable { retry_after: Duration, why: String },
+    /// What it gave could not be kept: the disk or the database takes nothing now.
+    #[error("this server could not keep the file")]
+    Ours,
     /// It was not asked: too much is in flight for this caller.
     #[error("{why}")]
     Throttled { retry_after: Duration, why: String },
@@ -47,6 +50,10 @@ impl FetchError {
                 retry_after,
                 message: format!("{connection} does not give {asked} now: {why}; try again later"),
             },
+            Self::Ours => Error::unavailable(format!(
+                "this server could not keep {asked} of {connection}: its disk or database takes nothing now (the log \
+                 says why); try again later"
+            )),
             Self::Throttled { retry_after, why } => Error::Throttled {
                 retry_after,
                 message: format!("{asked} of {connection} is not fetched now: {why}; try again later"),
@@ -279,7 +286,7 @@ impl Connection {
         let result = self.follow(registry, method, url, kind, headers, body).await;
         match &result {
             Ok(response) if response.status() == StatusCode::OK => permit.answered(registry.now()),
-            Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. }) => {
+            Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. } | FetchError::Ours) => {
                 permit.succeeded(registry.now())
             }
             Err(FetchError::Unavailable { why, .. }) => {

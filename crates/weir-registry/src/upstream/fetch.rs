@@ -570,5 +570,5 @@ fn held_digests(asset: &AssetRow) -> Option<(String, Digests)> {
 /// A failure of the disk or database, while a public registry's file was on its way.
 fn ours(error: impl std::fmt::Display) -> FetchError {
     tracing::error!(%error, "a fetched file could not be kept");
-    FetchError::unavailable("this server could not keep the file")
+    FetchError::Ours
 }

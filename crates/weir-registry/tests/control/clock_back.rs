@@ -23,7 +23,8 @@ async fn versions_published_before_and_after_are_all_there() {
         let filter = VersionFilter { newest_first, ..VersionFilter::default() };
         async move {
             let page = PageRequest::first(10);
-            let list = registry.list_package_versions(admin, &package("main", "left-pad"), filter, &page).await;
+            let list =
+                registry.list_package_versions(admin, &package("main", "left-pad"), filter, &page).await;
             let list = list.expect("a list");
             let mut names: Vec<String> = list.page.items.into_iter().map(|row| row.version).collect();
             names.sort();

@@ -156,8 +156,7 @@ async fn idle_connections_keep_nobody_out() {
     let count = crowd(1000, 10_000);
     // In the small form too there are more of them than places.
     let places = if is_long() { 4096 } else { 400 };
-    let world =
-        World::start_with(|builder| builder.flag("--max-connections", &places.to_string())).await;
+    let world = World::start_with(|builder| builder.flag("--max-connections", &places.to_string())).await;
     served(&world, "alone").await;
     let mut idle = Vec::new();
     let begin = Instant::now();
@@ -185,7 +184,8 @@ async fn a_file_of_gigabytes_goes_in_and_out_in_little_memory() {
     let mut hasher = Sha256::new();
     (0..blocks).for_each(|_| hasher.update(&block));
     let digest = hasher.finish();
-    let place = "domain=local&repository=main&format=generic&namespace=team&package=tool&version=1.0&asset=big";
+    let place =
+        "domain=local&repository=main&format=generic&namespace=team&package=tool&version=1.0&asset=big";
 
     let url = format!("{}/v1/package/version/publish?{place}", weir.url());
     let text = digest.hex();
@@ -214,8 +214,7 @@ async fn a_file_of_gigabytes_goes_in_and_out_in_little_memory() {
     let url = format!("{}/v1/package/version/asset?{place}", weir.url());
     for turn in ["first", "again"] {
         let signature = sign("GET", &url, &[], b"", &weir.credentials());
-        let headers: Vec<_> =
-            signature.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<_> = signature.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let begin = Instant::now();
         let mut got = open("GET", &url, &headers, Vec::new()).await.expect("an answer");
         assert_eq!(got.status, 200);

@@ -161,7 +161,10 @@ async fn a_disk_that_is_full_fetches_nothing_and_heals() {
     assert!(world.held("main", &large).await.is_empty());
 
     disk.fill(0);
-    unavailable(&world.get(&small.tarball_path(), &[]).await, FULL);
+    world.get("small", &[]).await;
+    let refused = world.get(&small.tarball_path(), &[]).await;
+    unavailable(&refused, FULL);
+    assert!(!refused.text().contains("does not give"), "the registry did: {}", refused.text());
     assert_eq!(world.get(&held.tarball_path(), &[]).await.assert_status(200).body, held.tarball());
     world.get("held", &[]).await.assert_status(200);
 
