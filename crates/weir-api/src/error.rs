@@ -59,6 +59,7 @@ impl ApiError {
                 }
                 Error::Throttled { .. } => ("ThrottlingException", StatusCode::TOO_MANY_REQUESTS),
                 Error::Unavailable { .. } => ("ServiceUnavailable", StatusCode::SERVICE_UNAVAILABLE),
+                Error::Stalled { .. } => ("RequestTimeoutException", StatusCode::REQUEST_TIMEOUT),
                 // AWS has no name for a public registry that answers a copy with something wrong.
                 Error::BadUpstream { .. } | Error::Internal(_) => {
                     ("InternalServerException", StatusCode::INTERNAL_SERVER_ERROR)

@@ -37,6 +37,14 @@ pub struct Api {
     secrets: Arc<dyn Secrets>,
 }
 
+/// Where a request came from, as an extension of its head; set by the server, for limits.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddress(pub std::net::IpAddr);
+
+fn client_address(parts: &Parts) -> Option<std::net::IpAddr> {
+    parts.extensions.get::<ClientAddress>().map(|address| address.0)
+}
+
 /// Which of the three interfaces a request speaks to.
 enum Door<'a> {
     Operation(Operation),
@@ -106,9 +114,10 @@ impl Api {
                     authenticate(&self.registry, self.clock.now(), parts, face, body, false, "codeartifact")
                         .await?;
                 *who = Some(found.principal.clone());
+                let caller = Caller::Principal(found.principal);
+                self.registry.count_request(&caller)?;
                 let query = Query::parse(parts.uri.query().unwrap_or(""))?;
                 let input = Input { query: &query, headers: &parts.headers, body: &found.content };
-                let caller = Caller::Principal(found.principal);
                 let context = Context { registry: &self.registry, caller: &caller, base: &face.base() };
                 admin::run(&context, &parts.method, segments, &input, self.clock.now()).await
             }
@@ -126,9 +135,15 @@ impl Api {
                 )
                 .await?;
                 *who = Some(principal.clone());
+                let caller = Caller::Principal(principal);
+                self.registry.count_request(&caller)?;
+                // Held until the answer is made.
+                let _place = match streams {
+                    true => Some(self.registry.upload_place(&caller, client_address(parts))?),
+                    false => None,
+                };
                 let query = Query::parse(parts.uri.query().unwrap_or(""))?;
                 let input = Input { query: &query, headers: &parts.headers, body: &content };
-                let caller = Caller::Principal(principal);
                 let context = Context { registry: &self.registry, caller: &caller, base: &face.base() };
                 operation.run(&context, &input, body).await
             }

@@ -119,6 +119,27 @@ impl Hasher {
     }
 }
 
+/// Hashes bytes as they pass with SHA-256 alone: enough to tell whether they are what they are named.
+#[derive(Clone, Default)]
+pub struct Sha256(sha2::Sha256);
+
+impl Sha256 {
+    /// A hasher that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+
+    /// The digest of all that passed.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
 /// What an index promised of a file: the strongest of these is compared, and the size.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Expected {

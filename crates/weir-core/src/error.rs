@@ -88,6 +88,12 @@ pub enum Error {
         /// Which connection, and what was wrong.
         message: String,
     },
+    /// A client began to send a body and then sent nothing for too long.
+    #[error("{message}")]
+    Stalled {
+        /// How much came, and how long nothing did.
+        message: String,
+    },
     /// A fault of Weir's own; its source goes to the log and never to a client.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -142,6 +148,11 @@ impl Error {
     /// An upstream answer that cannot be right.
     pub fn bad_upstream(message: impl Into<String>) -> Self {
         Self::BadUpstream { message: message.into() }
+    }
+
+    /// A client that stopped sending.
+    pub fn stalled(message: impl Into<String>) -> Self {
+        Self::Stalled { message: message.into() }
     }
 
     /// A fault of Weir's own.

@@ -25,6 +25,7 @@ pub fn head(error: &Error, realm: &str) -> Builder {
         | Error::TooLarge { .. }
         | Error::QuotaExceeded { .. }
         | Error::BadUpstream { .. }
+        | Error::Stalled { .. }
         | Error::Internal(_) => head,
     }
 }
@@ -41,6 +42,7 @@ pub fn status(error: &Error) -> StatusCode {
         Error::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
         Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::BadUpstream { .. } => StatusCode::BAD_GATEWAY,
+        Error::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
         Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -78,6 +80,7 @@ mod tests {
         check(Error::too_large("big"), realm, 413, &[]);
         check(Error::bad_upstream("html"), realm, 502, &[]);
         check(Error::unavailable("down"), realm, 503, &[("retry-after", "5")]);
+        check(Error::stalled("silence"), realm, 408, &[]);
         check(Error::internal("secret"), realm, 500, &[]);
         let throttled = Error::Throttled { retry_after: Duration::from_millis(1500), message: "slow".into() };
         check(throttled, realm, 429, &[("retry-after", "2")]);

@@ -3,8 +3,9 @@
 //! fetched, compared and kept like its indexes. Asking for one retains nothing.
 
 use crate::Registry;
+use crate::aging::{later, still};
 use crate::format::RemoteAsset;
-use crate::open::{OpenedAsset, absent_asset};
+use crate::open::{OpenedAsset, Want, absent_asset};
 use crate::scope::Scope;
 use crate::topology::{lock_read, lock_write};
 use std::collections::{HashMap, HashSet};
@@ -35,7 +36,8 @@ impl Withdrawn {
     /// The promises that are not believed now.
     pub(crate) fn of(&self, domain: &Id, now: Timestamp) -> Arc<HashSet<String>> {
         let table = lock_read(&self.by_domain);
-        let promises = table.get(domain).into_iter().flatten().filter(|(_, until)| now < **until);
+        let promises =
+            table.get(domain).into_iter().flatten().filter(|(_, until)| still(now, **until, WITHDRAWN_FOR));
         Arc::new(promises.map(|(promise, _)| promise.clone()).collect())
     }
 
@@ -65,7 +67,7 @@ impl Registry {
             Source::Held { node, version } => {
                 let row = view.held_row(node, version).ok_or_else(absent)?;
                 if let Some(asset) = self.held_asset(&row.content, companion).await?
-                    && let Some(opened) = self.open_blob(scope, row, &asset).await?
+                    && let Some(opened) = self.open_blob(&scope.domain, row, &asset, Want::Bytes).await?
                 {
                     return Ok(opened);
                 }
@@ -105,7 +107,7 @@ impl Registry {
         tracing::error!(%package, file = %promised.name, "a public registry does not give what it promised");
         self.metrics().files_refused.inc();
         let sha256 = promised.expected.sha256.map(|digest| digest.hex());
-        let until = crate::upstream::documents::later(self.now(), WITHDRAWN_FOR);
+        let until = later(self.now(), WITHDRAWN_FOR);
         self.inner.upstream.withdrawn.add(domain, promise(&promised.url, sha256.as_deref()), until);
         self.inner.generations.content_changed(domain, package);
     }

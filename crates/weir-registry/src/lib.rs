@@ -11,6 +11,7 @@
 //! Every use case takes the caller and authorizes first, in [`access`].
 
 pub mod access;
+mod aging;
 mod audit;
 mod change;
 pub mod collect;
@@ -27,6 +28,7 @@ pub mod job;
 mod keep;
 pub mod lease;
 pub mod lifecycle;
+pub mod limits;
 pub mod metrics;
 pub mod open;
 pub mod package;
@@ -79,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) assets: open::AssetCache,
     pub(crate) indexes: view::IndexCache,
     pub(crate) upstream: upstream::Upstream,
+    pub(crate) limits: limits::Limits,
     pub(crate) metrics: metrics::Metrics,
     pub(crate) jobs: job::Jobs,
 }
@@ -105,7 +108,9 @@ impl Registry {
     /// Puts the parts together. Nothing is read or asked yet.
     pub fn new(parts: Parts) -> Self {
         let Parts { store, formats, settings, clock, secrets, master_key, discover } = parts;
-        let upstream = upstream::Upstream::new(discover, settings.document_memory_bytes);
+        let upstream =
+            upstream::Upstream::new(discover, settings.document_memory_bytes, settings.max_fetches);
+        let limits = limits::Limits::new(&settings);
         let indexes = view::IndexCache::new(settings.index_memory_bytes);
         let mut name = [0; 8];
         secrets.fill(&mut name);
@@ -126,6 +131,7 @@ impl Registry {
             assets: open::AssetCache::default(),
             indexes,
             upstream,
+            limits,
             metrics: metrics::Metrics::default(),
             jobs: job::Jobs::default(),
         };

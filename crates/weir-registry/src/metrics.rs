@@ -22,6 +22,8 @@ pub struct Metrics {
     pub bytes_fetched: Counter,
     /// Files of public registries that were not what their index promised; nothing was kept.
     pub files_refused: Counter,
+    /// Times that stored bytes were found damaged when they were asked for.
+    pub damage_found: Counter,
     /// Versions published.
     pub versions_published: Counter,
     /// Versions retained from upstream.
@@ -53,6 +55,7 @@ impl Metrics {
         add("weir_files_fetched", "Files fetched from public registries", &self.files_fetched);
         add("weir_bytes_fetched", "Bytes of files fetched from public registries", &self.bytes_fetched);
         add("weir_files_refused", "Fetched files that were not as promised", &self.files_refused);
+        add("weir_damage_found", "Times that stored bytes were found damaged", &self.damage_found);
         add("weir_versions_published", "Versions published", &self.versions_published);
         add("weir_versions_retained", "Versions retained from upstream", &self.versions_retained);
         add("weir_blobs_reclaimed", "Blobs erased since nothing named them", &self.blobs_reclaimed);

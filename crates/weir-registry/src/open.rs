@@ -2,20 +2,22 @@
 
 use crate::Registry;
 use crate::scope::Scope;
-use crate::topology::{lock_read, lock_write};
+use crate::topology::{DomainState, lock_read, lock_write};
 use crate::upstream::client::{FetchError, naming};
 use crate::upstream::fetch::Wanted;
 use crate::upstream::flight::FlightReader;
 use crate::view::{Freshness, PackageView};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use prometheus_client::metrics::counter::Counter;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 use weir_core::error::Resource;
 use weir_core::verdict::{Decision, Outcome, Source};
 use weir_core::{AssetName, Error, Origin, PackageName, Result, Timestamp, Version};
+use weir_store::blob::is_damage;
 use weir_store::rows::{AssetRow, AssetState, Id, VersionRow};
 use weir_store::{Blob, BlobError, BlobKey};
 
@@ -40,19 +42,19 @@ pub struct OpenedAsset {
 }
 
 pub(crate) enum AssetSource {
-    Stored(Blob),
+    Stored(Blob, Counter),
     Memory(Bytes),
     Flight(FlightReader),
 }
 
 impl OpenedAsset {
-    /// A file of the blob store.
-    pub(crate) fn stored(blob: Blob, etag: String, last_modified: Timestamp) -> Self {
+    /// A file of the blob store; `damage_found` counts when it turns out on its way that it is damaged.
+    pub(crate) fn stored(blob: Blob, etag: String, last_modified: Timestamp, damage_found: Counter) -> Self {
         Self {
             size: Some(blob.size()),
             etag: Some(etag),
             last_modified: Some(last_modified),
-            source: AssetSource::Stored(blob),
+            source: AssetSource::Stored(blob, damage_found),
         }
     }
 
@@ -69,7 +71,7 @@ impl OpenedAsset {
     /// The whole file, when it is small and in memory already.
     pub fn bytes(&self) -> Option<&Bytes> {
         match &self.source {
-            AssetSource::Stored(blob) => blob.bytes(),
+            AssetSource::Stored(blob, _) => blob.bytes(),
             AssetSource::Memory(bytes) => Some(bytes),
             AssetSource::Flight(_) => None,
         }
@@ -92,9 +94,16 @@ impl OpenedAsset {
     /// the stream with an error before the last byte.
     pub fn stream(self, range: Option<Range<u64>>) -> BoxStream<'static, std::io::Result<Bytes>> {
         match self.source {
-            AssetSource::Stored(blob) => {
+            AssetSource::Stored(blob, damage_found) => {
                 let size = blob.size();
-                blob.read(range.unwrap_or(0..size))
+                let bytes = blob.read(range.unwrap_or(0..size));
+                bytes
+                    .inspect_err(move |error| {
+                        if is_damage(error) {
+                            damage_found.inc();
+                        }
+                    })
+                    .boxed()
             }
             AssetSource::Memory(bytes) => {
                 let size = bytes.len();
@@ -195,7 +204,7 @@ impl Registry {
         let row = row.ok_or_else(|| Error::internal("a verdict names a version that is not there"))?;
         let found = self.held_asset(&row.content, asset).await?;
         let opened = match &found {
-            Some(found) => self.open_blob(scope, row, found).await?,
+            Some(found) => self.open_blob(&scope.domain, row, found, want).await?,
             None if view.public_metadata(decision).is_some() => None,
             None => return Err(absent_asset(view, decision, asset)),
         };
@@ -229,12 +238,14 @@ impl Registry {
         Ok(row)
     }
 
-    /// The blob of an asset that is held; `None` when its bytes are not here and may be fetched.
+    /// The blob of an asset that is held; `None` when its bytes are not here and may be fetched, which is also what
+    /// becomes of damaged ones. Errors: Unavailable for those that nobody else has.
     pub(crate) async fn open_blob(
         &self,
-        scope: &Scope,
+        domain: &DomainState,
         row: &VersionRow,
         asset: &AssetRow,
+        want: Want,
     ) -> Result<Option<OpenedAsset>> {
         let digests = match &asset.state {
             AssetState::Held { digests, .. } => digests,
@@ -244,20 +255,33 @@ impl Registry {
                 return Err(Error::not_found(Resource::Asset, asset.name.clone(), message));
             }
         };
-        let key = BlobKey::Asset { domain: scope.domain.row.id.clone(), digest: digests.sha256 };
-        let blob = match self.inner.store.blobs().open(&key).await {
-            Ok(blob) => blob,
-            Err(BlobError::Corrupt { path, problem }) => {
-                tracing::error!(path, problem, "a blob is damaged");
-                None
+        let key = BlobKey::Asset { domain: domain.row.id.clone(), digest: digests.sha256 };
+        let is_external = matches!(row.origin, Origin::External { .. });
+        match self.open_sound(&key, want).await {
+            Ok(Some(blob)) => {
+                let damage_found = self.metrics().damage_found.clone();
+                let (etag, at) = (digests.sha256.hex(), row.publish_time.at);
+                Ok(Some(OpenedAsset::stored(blob, etag, at, damage_found)))
             }
-            Err(error) => return Err(error.into()),
-        };
-        match blob {
-            Some(blob) => Ok(Some(OpenedAsset::stored(blob, digests.sha256.hex(), row.publish_time.at))),
-            None if matches!(row.origin, Origin::External { .. }) => Ok(None),
-            None => Err(lost(asset, row)),
+            Ok(None) if is_external => Ok(None),
+            Ok(None) => Err(lost(asset, row)),
+            // What is fetched takes the place of what is damaged.
+            Err(error) if error.is_damage() && is_external => Ok(None),
+            Err(error) if error.is_damage() => Err(lost(asset, row)),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Opens a blob that may be served; for its bytes a small one is checked here.
+    async fn open_sound(&self, key: &BlobKey, want: Want) -> Result<Option<Blob>, BlobError> {
+        let found = match self.inner.store.blobs().open_to_serve(key).await {
+            Ok(Some(blob)) if want == Want::Bytes => blob.check_first().await.map(Some),
+            other => other,
+        };
+        if found.as_ref().is_err_and(BlobError::is_damage) {
+            self.metrics().damage_found.inc();
+        }
+        found
     }
 
     /// The document of a held version, with what its public index tells of files that came later.
@@ -323,7 +347,9 @@ impl Registry {
             assets,
             asset: place,
         };
-        let reader = self.fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id)).await?;
+        let reader = self
+            .fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id), &scope.caller)
+            .await?;
         let asked = format!("{asset} of {}@{}", view.display_name, row.text);
         self.opened(reader, connection, &asked, row.publish_time.at, want).await
     }
@@ -374,7 +400,7 @@ impl Registry {
     ) -> Result<OpenedAsset> {
         let connection = wanted.connection.clone();
         let asked = (want == Want::Bytes).then_some(&scope.repository.row.id);
-        let reader = self.fly(wanted, asked).await?;
+        let reader = self.fly(wanted, asked, &scope.caller).await?;
         self.opened(reader, &connection, what, decision.time.at, want).await
     }
 
@@ -419,7 +445,7 @@ impl Registry {
                     let wanted = self.wanted(scope, &view, decision, &asset.name)?;
                     let connection = wanted.connection.clone();
                     let holder = wanted.holder.row.id.clone();
-                    let mut reader = self.fly(wanted, Some(&holder)).await?;
+                    let mut reader = self.fly(wanted, Some(&holder), &scope.caller).await?;
                     reader.done().await.map_err(|f| f.of(&connection, asset.name.as_str()))?;
                 }
                 return self.held_row(&view.repositories[node].row.id, package, version_key).await;

@@ -28,6 +28,14 @@ pub struct Settings {
     pub max_index_bytes: u64,
     /// Files above this many bytes are refused.
     pub max_asset_bytes: u64,
+    /// Files fetched from public registries at one time, for all.
+    pub max_fetches: usize,
+    /// Of these for one principal; 0 is no limit.
+    pub max_fetches_per_client: usize,
+    /// Uploads in flight of one principal, and from one address; 0 is no limit.
+    pub max_uploads_per_client: usize,
+    /// Requests of one principal in a second; 0 is no limit.
+    pub rate_limit: u32,
     /// Rendered indexes kept in memory, in bytes.
     pub index_memory_bytes: usize,
     /// Parsed public indexes kept in memory, in bytes.
@@ -69,6 +77,10 @@ impl Default for Settings {
             revalidation_interval: Duration::from_secs(10),
             max_index_bytes: 256 * 1024 * 1024,
             max_asset_bytes: weir_core::quota::ASSET_BYTES,
+            max_fetches: 512,
+            max_fetches_per_client: 256,
+            max_uploads_per_client: 64,
+            rate_limit: 0,
             index_memory_bytes: 32 * 1024 * 1024,
             document_memory_bytes: 16 * 1024 * 1024,
             connect_timeout: Duration::from_secs(10),

@@ -17,6 +17,7 @@ mod incoming;
 pub(crate) mod known;
 
 use crate::Registry;
+use crate::aging::{later, still};
 use crate::change::Outdated;
 use crate::settings::ConnectionSettings;
 use crate::topology::{DomainState, RepositoryState, lock_read, lock_write};
@@ -104,7 +105,7 @@ impl Connection {
 }
 
 impl Upstream {
-    pub(crate) fn new(discover: Arc<dyn Discover>, document_memory_bytes: usize) -> Self {
+    pub(crate) fn new(discover: Arc<dyn Discover>, document_memory_bytes: usize, max_fetches: usize) -> Self {
         Self {
             discover,
             connections: RwLock::default(),
@@ -115,7 +116,7 @@ impl Upstream {
             flights: flight::Flights::default(),
             withdrawn: crate::companion::Withdrawn::default(),
             companions: Turns::default(),
-            downloads: Arc::new(tokio::sync::Semaphore::new(fetch::MOST_DOWNLOADS)),
+            downloads: Arc::new(tokio::sync::Semaphore::new(max_fetches)),
         }
     }
 
@@ -157,7 +158,7 @@ impl Registry {
         let generation = self.inner.generations.topology();
         let now = self.now();
         if let Some((until, why)) = lock_read(&self.inner.upstream.unknown).get(name)
-            && now < *until
+            && still(now, *until, LOOK_AGAIN)
         {
             return Err(Error::unavailable(why.clone()));
         }
@@ -166,7 +167,7 @@ impl Registry {
             Err(error) => Err(error),
         };
         if let Err(Error::Unavailable { message, .. }) = &made {
-            let entry = (documents::later(now, LOOK_AGAIN), message.clone());
+            let entry = (later(now, LOOK_AGAIN), message.clone());
             lock_write(&self.inner.upstream.unknown).insert(name.clone(), entry);
         }
         let connection = Arc::new(made?);

@@ -12,9 +12,9 @@ use weir_core::{
     Action, AssetName, Caller, Error, Flags, Origin, Page, PageRequest, PublishTime, Result, Timestamp,
     VersionStatus,
 };
+use weir_store::Session;
 pub use weir_store::VersionFilter;
 use weir_store::rows::{AssetRow, AssetState, PackageRow, VersionRow};
-use weir_store::{BlobError, BlobKey, Session};
 
 /// A version as lists show it.
 #[derive(Debug, Clone)]
@@ -174,16 +174,8 @@ impl Registry {
         drop(session);
         let opened = match found.state {
             AssetState::Evicted { .. } => return Err(absent()),
-            AssetState::Promised { .. } => None,
-            AssetState::Held { digests, .. } => {
-                let key = BlobKey::Asset { domain: place.domain.row.id.clone(), digest: digests.sha256 };
-                // A damaged one is as good as none.
-                let blob = match self.inner.store.blobs().open(&key).await {
-                    Ok(blob) => blob,
-                    Err(BlobError::Corrupt { .. }) => None,
-                    Err(error) => return Err(error.into()),
-                };
-                blob.map(|blob| OpenedAsset::stored(blob, digests.sha256.hex(), row.publish_time.at))
+            AssetState::Promised { .. } | AssetState::Held { .. } => {
+                self.open_blob(&place.domain, &row, &found, Want::Bytes).await?
             }
         };
         let opened = match opened {

@@ -8,6 +8,7 @@ pub(crate) use cache::IndexCache;
 pub(crate) use load::publish_time;
 
 use crate::Registry;
+use crate::aging::is_past;
 use crate::format::{RemotePackage, RemoteVersion};
 use crate::scope::Scope;
 use crate::topology::RepositoryState;
@@ -49,6 +50,8 @@ pub struct PackageView {
     pub stale_s: Option<i64>,
     /// When a public index must be asked again.
     pub(crate) fresh_until: Option<Timestamp>,
+    /// When it was made.
+    pub(crate) made_at: Timestamp,
     /// Documents of held versions, loaded for rendering.
     pub(crate) metadata: HashMap<Id, String>,
     /// Of held public versions whose files follow an index: those whose bytes are here. Loaded with
@@ -354,7 +357,7 @@ impl Registry {
         if freshness == Freshness::Usual
             && let Some(entry) = self.inner.indexes.index(&key)
             && entry.stamps.content == self.inner.generations.content(&scope.domain.row.id, package)
-            && entry.fresh_until.is_none_or(|until| now < until)
+            && entry.fresh_until.is_none_or(|until| is_past(entry.made_at, now) && now < until)
         {
             self.metrics().index_hits.inc();
             return Ok(Index { rendered: entry.rendered.clone(), stale_s: entry.stale_s });
@@ -407,6 +410,7 @@ impl Registry {
             stamps: view.stamps,
             fingerprint: view.fingerprint,
             fresh_until: view.fresh_until,
+            made_at: view.made_at,
             changes_at: view.verdict.changes_at,
             stale_s: view.stale_s,
         };
@@ -434,7 +438,10 @@ impl Registry {
     ) -> Result<Arc<PackageView>> {
         let key = (scope.repository.row.id.clone(), package.clone());
         let stamps = Stamps::now(self, &scope.domain.row.id, package);
-        let is_fresh = |view: &PackageView| view.fresh_until.is_none_or(|until| self.now() < until);
+        let is_fresh = |view: &PackageView| {
+            let now = self.now();
+            view.fresh_until.is_none_or(|until| is_past(view.made_at, now) && now < until)
+        };
         if freshness != Freshness::Now
             && let Some(view) = self.inner.indexes.view(&key)
             && view.stamps == stamps

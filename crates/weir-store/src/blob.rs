@@ -1,12 +1,14 @@
 //! Blobs: the bytes of files and index documents, named by their SHA-256 and kept per domain, in a folder
 //! or in an object store. Each is preceded by a header of its own.
 
+mod checked;
 mod folder;
 mod header;
 mod objects;
 mod place;
 mod read;
 
+pub use checked::{CHECKED_FIRST, is_damage};
 pub(crate) use header::Header;
 pub use header::{HEADER_BYTES, HEADER_LEN};
 pub use place::{BlobUrl, S3Place};
@@ -14,6 +16,7 @@ pub use read::{Blob, PIECE, SMALL};
 
 use crate::rows::Id;
 use crate::spool::Spooled;
+use checked::{Check, Checked, Known, Stamp};
 use folder::Folder;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -22,7 +25,11 @@ use objects::Objects;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use weir_core::{Digest, Error, Timestamp};
+
+/// How long bytes that were found to be right count as right, unless a setting says otherwise.
+const RECHECK_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Names a kept object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -99,6 +106,14 @@ fn folder_of(domain: &str, kind: BlobKind) -> String {
 
 /// Where the mark of a blob store lies below its root.
 const MARK: &str = "store-id";
+impl BlobKey {
+    /// The SHA-256 of its bytes.
+    pub fn digest(&self) -> &Digest {
+        match self {
+            Self::Asset { digest, .. } | Self::Document { digest, .. } => digest,
+        }
+    }
+}
 
 /// When a kept blob must be safe from a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +141,19 @@ pub enum BlobError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The bytes of a blob are not what it is named.
+    #[error("blob {path}: its bytes are damaged")]
+    Damaged {
+        /// Where it lies below the root.
+        path: String,
+    },
+}
+
+impl BlobError {
+    /// Whether what is stored can never be given to anybody: its bytes or its header are damaged.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Corrupt { .. })
+    }
 }
 
 impl From<BlobError> for Error {
@@ -138,15 +166,29 @@ impl From<BlobError> for Error {
                 Self::unavailable(format!("the blob store takes no bytes now: {}", cause.kind()))
             }
             BlobError::Objects(_) => Self::unavailable("the blob store does not answer now"),
-            BlobError::Io(_) | BlobError::Corrupt { .. } => Self::internal(error),
+            BlobError::Io(cause) if is_out_of_files(cause) => {
+                Self::unavailable("this server has too many files open now (ulimit -n, max-connections)")
+            }
+            BlobError::Io(_) | BlobError::Corrupt { .. } | BlobError::Damaged { .. } => Self::internal(error),
         }
     }
+}
+
+/// Whether the process or the machine has no file descriptors left; the error may be wrapped by who named the path.
+fn is_out_of_files(error: &io::Error) -> bool {
+    // EMFILE and ENFILE, which are these numbers on every Unix.
+    if matches!(error.raw_os_error(), Some(23 | 24)) {
+        return true;
+    }
+    let source = error.get_ref().and_then(|inner| inner.source());
+    source.and_then(|source| source.downcast_ref::<io::Error>()).is_some_and(is_out_of_files)
 }
 
 /// The blob store. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     place: Place,
+    checked: Arc<Checked>,
 }
 
 #[derive(Debug, Clone)]
@@ -159,7 +201,7 @@ impl Blobs {
     /// Blobs in a folder of this machine, made if it is missing. The spool must lie in the same file
     /// system, so that keeping is a rename.
     pub fn folder(root: &Path) -> Result<Self, BlobError> {
-        Ok(Self { place: Place::Folder(Arc::new(Folder::open(root)?)) })
+        Ok(Self::at(Place::Folder(Arc::new(Folder::open(root)?))))
     }
 
     /// Blobs where a setting says. An object store is not asked before the first use.
@@ -177,7 +219,16 @@ impl Blobs {
 
     /// Blobs in an object store, such as S3.
     pub fn objects(store: Arc<dyn ObjectStore>) -> Self {
-        Self { place: Place::Objects(Objects::new(store)) }
+        Self::at(Place::Objects(Objects::new(store)))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, checked: Arc::new(Checked::new(RECHECK_AFTER)) }
+    }
+
+    /// The same, where bytes that were found to be right are checked again after this time.
+    pub fn recheck_after(self, time: Duration) -> Self {
+        Self { checked: Arc::new(Checked::new(time)), ..self }
     }
 
     /// Keeps spooled bytes under a key; whatever was there has the same bytes and is replaced.
@@ -209,8 +260,26 @@ impl Blobs {
         }
     }
 
-    /// Opens a blob; `None` if there is none.
+    /// Opens a blob; `None` if there is none. Nobody checks whether its bytes are right: who reads them hashes them.
     pub async fn open(&self, key: &BlobKey) -> Result<Option<Blob>, BlobError> {
+        Ok(self.open_stamped(key).await?.map(|(blob, _)| blob))
+    }
+
+    /// Opens a blob that is to be served: unless this process knows its bytes to be right, they are hashed when they
+    /// are read. `None` if there is none. Errors: Damaged when they are known to be wrong.
+    pub async fn open_to_serve(&self, key: &BlobKey) -> Result<Option<Blob>, BlobError> {
+        let Some((blob, stamp)) = self.open_stamped(key).await? else { return Ok(None) };
+        match self.checked.known(key, stamp, Instant::now()) {
+            Known::Sound => Ok(Some(blob)),
+            Known::Damaged => Err(BlobError::Damaged { path: key.path() }),
+            Known::Nothing => {
+                let check = Check { key: key.clone(), stamp, checked: self.checked.clone() };
+                Ok(Some(blob.unchecked(check)))
+            }
+        }
+    }
+
+    async fn open_stamped(&self, key: &BlobKey) -> Result<Option<(Blob, Stamp)>, BlobError> {
         match &self.place {
             Place::Folder(folder) => {
                 let (folder, path) = (folder.clone(), key.path());
@@ -349,6 +418,8 @@ mod tests {
         let full = io::Error::new(io::ErrorKind::StorageFull, "/secret/path");
         let Error::Unavailable { message, .. } = Error::from(BlobError::Io(full)) else { panic!() };
         assert!(!message.contains("secret"), "{message}");
+        let descriptors = BlobError::Io(io::Error::from_raw_os_error(24));
+        assert!(matches!(Error::from(descriptors), Error::Unavailable { .. }));
         let broken = BlobError::Io(io::Error::other("broken"));
         assert!(matches!(Error::from(broken), Error::Internal(_)));
     }

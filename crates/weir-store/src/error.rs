@@ -62,7 +62,9 @@ impl DbError {
                 Self::Unique { table, what: cause.constraint().unwrap_or(cause.message()).to_owned() }
             }
             sqlx::Error::Database(cause) if cause.code().is_some_and(|code| passes_by_itself(&code)) => {
-                Self::unavailable(cause.message())
+                let code = cause.code().unwrap_or_default();
+                let hint = if is_sqlite_disk_error(&code) { "; is the disk full?" } else { "" };
+                Self::unavailable(format_args!("{}{hint}", cause.message()))
             }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
@@ -94,6 +96,11 @@ fn passes_by_itself(code: &str) -> bool {
     }
     // busy, locked, read-only, input/output, full, cannot open
     code.parse::<u32>().is_ok_and(|number| matches!(number & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+}
+
+/// SQLite says so of writes that did not fit, too.
+fn is_sqlite_disk_error(code: &str) -> bool {
+    code.len() != 5 && code.parse::<u32>().is_ok_and(|number| number & 0xff == 10)
 }
 
 impl From<DbError> for Error {

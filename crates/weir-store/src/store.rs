@@ -9,6 +9,7 @@ use crate::spool::Spool;
 use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use weir_core::{Clock, SystemClock, SystemSecrets, Timestamp};
 
 /// The setting that names the blob store of a database.
@@ -35,7 +36,7 @@ pub enum OpenError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The database cannot be opened or brought up to date.
-    #[error("cannot open the database: {0}")]
+    #[error("cannot open the database")]
     Database(#[from] DbError),
     /// The blobs are not those of this database.
     #[error(
@@ -48,7 +49,7 @@ pub enum OpenError {
         problem: &'static str,
     },
     /// The folder of the blobs or of the spool cannot be used.
-    #[error("cannot open the blob store: {0}")]
+    #[error("cannot open the blob store")]
     Blobs(#[from] BlobError),
 }
 
@@ -61,6 +62,8 @@ pub struct Places {
     pub database: DatabaseUrl,
     /// The blobs.
     pub blobs: BlobUrl,
+    /// After which time a process that serves a blob looks again whether its bytes are right; `None` for a day.
+    pub recheck_after: Option<Duration>,
 }
 
 impl Places {
@@ -70,6 +73,7 @@ impl Places {
             directory: directory.to_owned(),
             database: DatabaseUrl::Sqlite(directory.join("weir.db")),
             blobs: BlobUrl::Folder(directory.join("blobs")),
+            recheck_after: None,
         }
     }
 
@@ -83,17 +87,18 @@ impl Places {
 }
 
 impl Store {
-    /// Opens the parts and brings the tables up to date. `lock` is that of the data folder; a blob folder elsewhere
+    /// Opens the parts and brings the tables up to date. `lock` is that of the data folder; the blob folder
     /// is locked too. `now` is recorded as the time at which migrations were applied. Errors: somebody else has it
     /// open; the database needs a later version; it is not reachable; the blobs belong to another database.
     pub async fn open(places: &Places, lock: StoreLock, now: Timestamp) -> Result<Self, OpenError> {
         let root = places.spool_root();
-        let mut locks = vec![lock];
-        if !root.starts_with(&places.directory) {
-            locks.push(StoreLock::acquire(&root, "weir, for its blobs", now)?);
+        // Also inside the data folder: another process may be pointed at just this part of it.
+        let locks = vec![lock, StoreLock::acquire(&root, "weir, for its blobs", now)?];
+        let spool = Spool::open(&root, &locks[1])?;
+        let mut blobs = Blobs::open_at(&places.blobs)?;
+        if let Some(time) = places.recheck_after {
+            blobs = blobs.recheck_after(time);
         }
-        let spool = Spool::open(&root, &locks[0])?;
-        let blobs = Blobs::open_at(&places.blobs)?;
         let database = Database::open(&places.database, now).await?;
         let store = Self { inner: Arc::new(Inner { database, blobs, spool, _locks: locks }) };
         if store.engine() == Engine::Sqlite {

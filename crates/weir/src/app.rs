@@ -7,7 +7,7 @@ mod master_key;
 use crate::config::{Config, ConfigError};
 use crate::discovery::Discovery;
 use crate::http::{Http, Limiter};
-use crate::server::{Server, stop_signal};
+use crate::server::{Server, connections_that_fit, stop_signal};
 use crate::tls::{self, Certificates};
 use anyhow::{Context as _, Result};
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +44,9 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
         listener,
         certificates,
         http,
-        max_connections: config.max_connections,
+        max_connections: connections_that_fit(config.max_connections),
+        max_connections_per_address: config.max_connections_per_address,
+        client_timeout: config.client_timeout,
         grace: config.shutdown_grace,
     };
     let stop = stop_signal()?;
@@ -101,6 +103,7 @@ fn http(config: &Config, registry: &Registry, own_authorities: Vec<String>) -> H
         own_authorities,
         limiter: Limiter::new(config.failed_auth_limit),
         max_publish_bytes: config.max_publish_bytes,
+        client_timeout: config.client_timeout,
         metrics_public: config.metrics_public,
     }
 }

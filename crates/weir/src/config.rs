@@ -65,6 +65,10 @@ pub(crate) struct Config {
     pub(crate) shutdown_grace: Duration,
     /// `max-connections`
     pub(crate) max_connections: usize,
+    /// `max-connections-per-address`; 0 for none.
+    pub(crate) max_connections_per_address: usize,
+    /// `client-timeout`
+    pub(crate) client_timeout: Duration,
     /// `failed-auth-limit`; 0 for none.
     pub(crate) failed_auth_limit: u32,
     /// What the spine obeys.
@@ -121,6 +125,8 @@ impl Config {
             log_level: reader.required("log-level")?,
             shutdown_grace: reader.duration("shutdown-grace")?,
             max_connections: reader.count("max-connections", 1)?,
+            max_connections_per_address: reader.count("max-connections-per-address", 0)?,
+            client_timeout: reader.duration("client-timeout")?,
             failed_auth_limit: reader.count("failed-auth-limit", 0)?,
             registry: reader.registry()?,
             faces: FaceRules {
@@ -238,7 +244,8 @@ impl Reader<'_> {
                 ConfigError(format!("blob-url is not {wanted} (from {source})"))
             })?,
         };
-        Ok(Places { directory: data.to_owned(), database, blobs })
+        let recheck_after = Some(self.duration("recheck-after")?);
+        Ok(Places { directory: data.to_owned(), database, blobs, recheck_after })
     }
 
     /// Its own authorities are known only when the listener is open.
@@ -265,6 +272,10 @@ impl Reader<'_> {
             negative_freshness: self.duration("negative-freshness")?,
             max_index_bytes: self.bytes("max-index-bytes")?,
             max_asset_bytes: self.bytes("max-asset-bytes")?,
+            max_fetches: self.count("max-fetches", 1)?,
+            max_fetches_per_client: self.count("max-fetches-per-client", 0)?,
+            max_uploads_per_client: self.count("max-uploads-per-client", 0)?,
+            rate_limit: self.count("rate-limit", 0)?,
             index_memory_bytes: usize::try_from(self.bytes("index-memory")?).unwrap_or(usize::MAX),
             connect_timeout: self.duration("connect-timeout")?,
             response_timeout: self.duration("response-timeout")?,

@@ -8,7 +8,7 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use limiter::Limiter;
+pub(crate) use limiter::{Limiter, group};
 pub(crate) use request_id::RequestId;
 
 use crate::telemetry::{HttpMetrics, Logged, RequestLine};
@@ -24,9 +24,9 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::Instrument as _;
-use weir_api::{Api, Refused};
+use weir_api::{Api, ClientAddress, Refused};
 use weir_core::{Action, Arn, Caller, Error, Principal};
 use weir_protocol::face::{Connection, FaceRules, virtual_host};
 use weir_protocol::protocol::{self, Protocol};
@@ -52,6 +52,8 @@ pub(crate) struct Http {
     pub(crate) limiter: Limiter,
     /// `max-publish-bytes`
     pub(crate) max_publish_bytes: u64,
+    /// `client-timeout`
+    pub(crate) client_timeout: Duration,
     /// `metrics-public`
     pub(crate) metrics_public: bool,
 }
@@ -74,11 +76,12 @@ impl Http {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BodyError>,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let client = client_address(peer.remote, &parts.headers, &self.faces.trusted_proxies);
+        parts.extensions.insert(ClientAddress(group(client)));
         let mut line = RequestLine::new(client, parts.method.clone(), parts.uri.clone());
         let span = tracing::info_span!("request", request.id = line.id.as_str());
-        let body = RequestBody::new(body, &parts.headers);
+        let body = RequestBody::new(body, &parts.headers).idle_timeout(self.client_timeout);
         let handled = AssertUnwindSafe(self.dispatch(peer, parts, body, &mut line)).catch_unwind();
         let mut response = handled.instrument(span).await.unwrap_or_else(|panic| {
             HttpMetrics::get().panics.inc();
@@ -347,6 +350,12 @@ impl Http {
         if let Caller::Principal(principal) = &scope.caller {
             line.principal = Some(principal.clone());
         }
+        self.registry.count_request(&scope.caller)?;
+        // Held until the answer is made.
+        let _place = match body.is_empty() {
+            true => None,
+            false => Some(self.registry.upload_place(&scope.caller, Some(group(line.client)))?),
+        };
         let request = protocol::Request {
             method: parts.method,
             segments,

@@ -1,20 +1,28 @@
 //! The listener: accepts connections, secures them, speaks HTTP/1.1 and HTTP/2 with limits, and ends in an
 //! orderly way.
 
-use crate::http::{Http, Peer};
+mod open_files;
+mod patient;
+mod room;
+
+pub(crate) use open_files::connections_that_fit;
+
+use crate::http::{Http, Peer, group};
 use crate::telemetry::HttpMetrics;
 use crate::tls::Certificates;
+use futures_util::future::{Either, select};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use patient::Patient;
+use room::{Room, Stay};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 /// How long a client may take over the head of a request.
 const HEADER_READ: Duration = Duration::from_secs(30);
@@ -37,6 +45,10 @@ pub(crate) struct Server {
     pub(crate) http: Arc<Http>,
     /// `max-connections`
     pub(crate) max_connections: usize,
+    /// `max-connections-per-address`; 0 for none.
+    pub(crate) max_connections_per_address: usize,
+    /// `client-timeout`
+    pub(crate) client_timeout: Duration,
     /// `shutdown-grace`
     pub(crate) grace: Duration,
 }
@@ -44,18 +56,19 @@ pub(crate) struct Server {
 impl Server {
     /// Serves until `stop` is ready, then finishes what is in flight.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, certificates, http, max_connections, grace } = self;
+        let Self { listener, certificates, http, grace, client_timeout, .. } = self;
+        let room = Room::new(self.max_connections, self.max_connections_per_address);
         let builder = Arc::new(builder());
         let graceful = GracefulShutdown::new();
-        let room = Arc::new(Semaphore::new(max_connections));
         let mut stop = std::pin::pin!(stop);
         let (running, stopping) = tokio::sync::watch::channel(());
         loop {
             let next = async {
-                let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-                (listener.accept().await, permit)
+                // The place after the connection: only one that has come makes an idle one leave.
+                let accepted = listener.accept().await;
+                (accepted, room.place().await)
             };
-            let (accepted, permit) = tokio::select! {
+            let (accepted, place) = tokio::select! {
                 next = next => next,
                 () = &mut stop => break,
             };
@@ -68,14 +81,21 @@ impl Server {
                     continue;
                 }
             };
+            let Some(stay) = room.enter(group(remote.ip()), place) else {
+                refuse(&stream, certificates.is_some());
+                continue;
+            };
             let watcher = graceful.watcher();
             let (builder, http, certificates) = (builder.clone(), http.clone(), certificates.clone());
             let stopping = stopping.clone();
             tokio::spawn(async move {
-                let _permit = permit;
                 let _open = Open::new();
-                let serving = Serving { builder: &builder, http, watcher, stopping };
-                serving.connection(stream, remote, certificates.as_deref()).await;
+                let serving = Serving { builder: &builder, http, watcher, stopping, client_timeout };
+                let connection = serving.connection(stream, remote, certificates.as_deref(), &stay);
+                let leaving = stay.asked_to_leave();
+                if let Either::Right(_) = select(std::pin::pin!(connection), std::pin::pin!(leaving)).await {
+                    HttpMetrics::get().connections_closed_idle.inc();
+                }
             });
         }
         drop(listener);
@@ -94,6 +114,7 @@ struct Serving<'a> {
     watcher: hyper_util::server::graceful::Watcher,
     /// Closed when the server stops.
     stopping: tokio::sync::watch::Receiver<()>,
+    client_timeout: Duration,
 }
 
 impl Serving<'_> {
@@ -102,12 +123,14 @@ impl Serving<'_> {
         stream: TcpStream,
         remote: SocketAddr,
         certificates: Option<&Certificates>,
+        stay: &Stay,
     ) {
         // Answers are written whole; waiting for more to send only delays them.
         let no_delay = stream.set_nodelay(true);
         let (Ok(()), Ok(local)) = (no_delay, stream.local_addr()) else { return };
         let peer = Peer { remote: remote.ip().to_canonical(), local, secure: certificates.is_some() };
-        let Some(certificates) = certificates else { return self.speak(stream, peer).await };
+        let stream = Patient::new(stream, self.client_timeout, stay.guest.clone());
+        let Some(certificates) = certificates else { return self.speak(stream, peer, stay).await };
         let handshake = tokio::time::timeout(HANDSHAKE, certificates.acceptor().accept(stream));
         let secured = tokio::select! {
             secured = handshake => secured,
@@ -115,25 +138,41 @@ impl Serving<'_> {
             _ = self.stopping.changed() => return,
         };
         match secured {
-            Ok(Ok(stream)) => self.speak(stream, peer).await,
+            Ok(Ok(stream)) => self.speak(stream, peer, stay).await,
             Ok(Err(error)) => tracing::debug!(client.address = %peer.remote, "TLS handshake failed: {error}"),
             Err(_) => tracing::debug!(client.address = %peer.remote, "TLS handshake took too long"),
         }
     }
 
-    async fn speak<S>(self, stream: S, peer: Peer)
+    async fn speak<S>(self, stream: S, peer: Peer, stay: &Stay)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let http = self.http;
+        let (http, host) = (self.http, stay.host());
         let service = service_fn(move |request| {
-            let http = http.clone();
-            async move { Ok::<_, Infallible>(http.answer(peer, request).await) }
+            let (http, busy) = (http.clone(), host.request());
+            async move {
+                let response = http.answer(peer, request).await;
+                Ok::<_, Infallible>(response.map(|body| busy.body(body)))
+            }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = self.watcher.watch(connection.into_owned()).await {
             tracing::debug!(client.address = %peer.remote, "connection ended: {error}");
         }
+    }
+}
+
+/// Tells a client at whose address there are too many connections, as far as it can be told.
+fn refuse(stream: &TcpStream, secure: bool) {
+    let text = "too many connections from your address (max-connections-per-address); try again when one has ended\n";
+    let answer = format!(
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{text}",
+        text.len()
+    );
+    if !secure && stream.try_write(answer.as_bytes()).is_err() {
+        tracing::debug!("a client was refused without a word");
     }
 }
 

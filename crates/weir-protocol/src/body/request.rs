@@ -93,6 +93,11 @@ impl RequestBody {
         self.limited(bytes, setting)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_none() && self.pending.is_empty()
+    }
+
     /// Sets how long the client may be silent (before it, 60 s).
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = idle;
@@ -104,8 +109,8 @@ impl RequestBody {
         self.declared
     }
 
-    /// The next bytes, never empty; `None` at the end. Errors: `TooLarge` over the limit, `Invalid`
-    /// for a stalled or cut body and for an encoding that is unknown or broken. After an error, and
+    /// The next bytes, never empty; `None` at the end. Errors: `TooLarge` over the limit, `Stalled`
+    /// when the client is silent, `Invalid` for a cut body and for an encoding that is unknown or broken. After an error, and
     /// after the end, it gives `None`.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
         let result = self.advance().await;
@@ -175,10 +180,10 @@ impl RequestBody {
             let frame = timeout_at(deadline, http_body_util::BodyExt::frame(inner)).await;
             let frame = match frame {
                 Err(_) => {
-                    return Err(Error::invalid(
-                        "body",
-                        format_args!("request body stalled: nothing came for {:?}", self.idle),
-                    ));
+                    return Err(Error::stalled(format!(
+                        "request body stalled: nothing came for {:?} after {} bytes (client-timeout)",
+                        self.idle, self.received
+                    )));
                 }
                 Ok(None) => break,
                 Ok(Some(Err(error))) => return Err(cut(self.received, self.declared, &error.to_string())),

@@ -3,6 +3,7 @@
 //! Five failures in a row open the breaker for 10 seconds; then one request at a time probes, and the
 //! first answer closes it. A request refused by an open breaker costs the registry nothing.
 
+use crate::aging::still;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use weir_core::Timestamp;
@@ -78,11 +79,11 @@ impl Breaker {
         let mut state = crate::topology::lock(&self.state);
         let Some(until) = state.open_until else { return Ok(permit()) };
         let why = state.last_failure.clone().unwrap_or_default();
-        if now < until {
+        if still(now, until, OPEN_FOR) {
             let wait = Duration::try_from(until.duration_since(now)).unwrap_or(OPEN_FOR);
             return Err((wait.max(Duration::from_secs(1)), why));
         }
-        if state.probing_until.is_some_and(|end| now < end) {
+        if state.probing_until.is_some_and(|end| still(now, end, PROBE_FOR)) {
             return Err((Duration::from_secs(2), why));
         }
         state.probing_until = now.checked_add(PROBE_FOR).ok();
@@ -109,7 +110,7 @@ impl Breaker {
     pub(crate) fn health(&self, now: Timestamp) -> Health {
         let state = crate::topology::lock(&self.state).clone();
         let word = match state.open_until {
-            Some(until) if now < until => "down",
+            Some(until) if still(now, until, OPEN_FOR) => "down",
             Some(_) => "probing",
             None if state.failures > 0 => "probing",
             None if state.answered_at.is_some() => "up",
@@ -144,6 +145,16 @@ mod tests {
         assert!(admit(12).is_ok());
         probe.succeeded(at(12));
         assert_eq!(breaker.health(at(12)).state, "up");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_it_open() {
+        let breaker = Arc::new(Breaker::default());
+        for _ in 0..5 {
+            breaker.admit(at(10_000)).map_err(|(_, why)| why).expect("closed").failed(at(10_000), "refused");
+        }
+        assert!(breaker.admit(at(10_001)).is_err());
+        assert!(breaker.admit(at(5000)).is_ok());
     }
 
     #[test]

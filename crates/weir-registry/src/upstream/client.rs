@@ -27,6 +27,12 @@ pub(crate) enum FetchError {
     /// It does not answer, or says that it cannot now.
     #[error("{why}")]
     Unavailable { retry_after: Duration, why: String },
+    /// What it gave could not be kept: the disk or the database takes nothing now.
+    #[error("this server could not keep the file")]
+    Ours,
+    /// It was not asked: too much is in flight for this caller.
+    #[error("{why}")]
+    Throttled { retry_after: Duration, why: String },
     /// It answered with something that cannot be right or must not be followed.
     #[error("{0}")]
     Bad(String),
@@ -43,6 +49,14 @@ impl FetchError {
             Self::Unavailable { retry_after, why } => Error::Unavailable {
                 retry_after,
                 message: format!("{connection} does not give {asked} now: {why}; try again later"),
+            },
+            Self::Ours => Error::unavailable(format!(
+                "this server could not keep {asked} of {connection}: its disk or database takes nothing now (the log \
+                 says why); try again later"
+            )),
+            Self::Throttled { retry_after, why } => Error::Throttled {
+                retry_after,
+                message: format!("{asked} of {connection} is not fetched now: {why}; try again later"),
             },
             Self::Bad(why) => {
                 Error::bad_upstream(format!("{connection} gave something wrong for {asked}: {why}"))
@@ -272,7 +286,9 @@ impl Connection {
         let result = self.follow(registry, method, url, kind, headers, body).await;
         match &result {
             Ok(response) if response.status() == StatusCode::OK => permit.answered(registry.now()),
-            Ok(_) | Err(FetchError::Bad(_)) => permit.succeeded(registry.now()),
+            Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. } | FetchError::Ours) => {
+                permit.succeeded(registry.now())
+            }
             Err(FetchError::Unavailable { why, .. }) => {
                 registry.metrics().upstream_failures.inc();
                 permit.failed(registry.now(), why);

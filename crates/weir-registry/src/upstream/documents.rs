@@ -5,6 +5,7 @@ use super::Connection;
 use super::client::{FetchError, Kind, accept, naming};
 use super::known::{Key, KnownIndex};
 use crate::Registry;
+use crate::aging::{is_past, later};
 use crate::format::{Document, Format, Remote, RemoteAsset, RemotePackage};
 use crate::topology::lock;
 use crate::view::{Failure, Freshness};
@@ -165,6 +166,7 @@ impl Registry {
         let now = self.now();
         match freshness {
             Freshness::Known => true,
+            _ if !is_past(known.checked_at, now) => false,
             Freshness::Usual => now < known.fresh_until,
             // What could not be confirmed is asked again as soon as that is due.
             Freshness::Now if known.stale_since.is_some() => now < known.fresh_until,
@@ -359,7 +361,7 @@ impl<'a> RemoteSession<'a> {
                 }
                 let forced = self.asking == Asking::Registry(Freshness::Now)
                     && later(row.checked_at, registry.inner.settings.revalidation_interval) <= now;
-                if now < self.fresh_for(&row) && !forced {
+                if is_past(row.checked_at, now) && now < self.fresh_for(&row) && !forced {
                     self.note(&row);
                     return Ok(body);
                 }
@@ -551,10 +553,6 @@ fn condition(headers: &mut HeaderMap, row: &DocumentRow) {
     } else if let Some(date) = value(&row.last_modified) {
         headers.insert(IF_MODIFIED_SINCE, date);
     }
-}
-
-pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// What was asked for as a reason names it: of an address neither user info nor the query, which may be signed.

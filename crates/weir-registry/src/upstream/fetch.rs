@@ -8,6 +8,7 @@ use crate::Registry;
 use crate::change::Outdated;
 use crate::format::{Description, FetchedFile, Format, Inspection, RemoteAsset};
 use crate::keep::{held_blobs, name_blobs};
+use crate::limits::Place;
 use crate::retain::{Context, revision};
 use crate::topology::{DomainState, RepositoryState, lock};
 use futures_util::FutureExt as _;
@@ -16,10 +17,11 @@ use reqwest::{Method, StatusCode};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use weir_core::digest::{Digests, Expected};
 use weir_core::{
-    AssetName, ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime, Result,
-    Version, VersionStatus,
+    AssetName, Caller, ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime,
+    Result, Version, VersionStatus,
 };
 use weir_store::blob::HEADER_BYTES;
 use weir_store::rows::{AssetRow, AssetState, ContentRow, Id, VersionRow};
@@ -28,9 +30,6 @@ use weir_store::{BlobKey, Durability, Session, Spooled};
 /// How long a file that was begun for a HEAD waits for somebody who wants its bytes; then they go. A HEAD
 /// retains nothing, and whoever sends one mostly comes again.
 const UNASKED: Duration = Duration::from_secs(30);
-
-/// Files that are fetched at one time; further ones are asked to come again.
-pub(crate) const MOST_DOWNLOADS: usize = 256;
 
 /// A file of a public version, and the version it belongs to.
 #[derive(Clone)]
@@ -80,8 +79,13 @@ impl Wanted {
 
 impl Registry {
     /// Joins or starts the download of a file; `asked` gets a row when it is done. Without anybody who asks for
-    /// a row, none is written.
-    pub(crate) async fn fly(&self, wanted: Wanted, asked: Option<&Id>) -> Result<FlightReader> {
+    /// a row, none is written. Who starts it has it counted.
+    pub(crate) async fn fly(
+        &self,
+        wanted: Wanted,
+        asked: Option<&Id>,
+        caller: &Caller,
+    ) -> Result<FlightReader> {
         let connection = self.upstream_connection(&wanted.connection).await?;
         let key: FlightKey =
             (wanted.domain.row.id.clone(), wanted.connection.to_string(), wanted.coordinate());
@@ -94,7 +98,7 @@ impl Registry {
             if mine {
                 // Set once, by the one who starts it.
                 let _ = download.holder.set(wanted.holder.row.id.clone());
-                self.start(wanted, connection, download);
+                self.start(wanted, connection, download, caller);
                 return Ok(reader);
             }
             if registered {
@@ -113,18 +117,35 @@ impl Registry {
     }
 
     /// Starts a download in a task of its own, so that a client that leaves early does not stop it.
-    fn start(&self, wanted: Wanted, connection: Arc<Connection>, download: Arc<Download>) {
-        let Ok(place) = self.inner.upstream.downloads.clone().try_acquire_owned() else {
-            lock(&download.interested).take();
-            let why = format!("{MOST_DOWNLOADS} files are being fetched already");
-            download.progress.send_replace(Progress::Failed(FetchError::unavailable(why)));
-            return;
+    fn start(&self, wanted: Wanted, connection: Arc<Connection>, download: Arc<Download>, caller: &Caller) {
+        let place = match self.place_for_download(caller) {
+            Ok(place) => place,
+            Err(full) => {
+                lock(&download.interested).take();
+                download.progress.send_replace(Progress::Failed(full));
+                return;
+            }
         };
         let registry = self.clone();
         tokio::spawn(async move {
             registry.download(wanted, connection, &download).await;
             drop(place);
         });
+    }
+
+    /// A place among those of the caller, and among all.
+    fn place_for_download(
+        &self,
+        caller: &Caller,
+    ) -> Result<(Option<Place>, OwnedSemaphorePermit), FetchError> {
+        let own = self
+            .fetch_place(caller)
+            .map_err(|(retry_after, why)| FetchError::Throttled { retry_after, why })?;
+        let all = self.inner.upstream.downloads.clone().try_acquire_owned().map_err(|_| {
+            let most = self.inner.settings.max_fetches;
+            FetchError::unavailable(format!("{most} files are being fetched already (max-fetches)"))
+        })?;
+        Ok((own, all))
     }
 
     async fn download(&self, wanted: Wanted, connection: Arc<Connection>, download: &Download) {
@@ -260,7 +281,7 @@ impl Registry {
                 let (Ok(row), Ok(name)) = (held, name) else { return };
                 let here = registry.held_asset(&row.content, &name).await;
                 if !here.is_ok_and(|asset| asset.is_some_and(|asset| asset.is_held()))
-                    && let Err(error) = registry.fly(other, Some(&holder)).await
+                    && let Err(error) = registry.fly(other, Some(&holder), &Caller::Anonymous).await
                 {
                     tracing::warn!(%error, "a file of a retained version could not be fetched");
                 }
@@ -549,5 +570,5 @@ fn held_digests(asset: &AssetRow) -> Option<(String, Digests)> {
 /// A failure of the disk or database, while a public registry's file was on its way.
 fn ours(error: impl std::fmt::Display) -> FetchError {
     tracing::error!(%error, "a fetched file could not be kept");
-    FetchError::unavailable("this server could not keep the file")
+    FetchError::Ours
 }

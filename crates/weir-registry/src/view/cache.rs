@@ -40,6 +40,8 @@ pub(crate) struct IndexEntry {
     pub(crate) stamps: Stamps,
     pub(crate) fingerprint: Digest,
     pub(crate) fresh_until: Option<Timestamp>,
+    /// When what it was made of was.
+    pub(crate) made_at: Timestamp,
     pub(crate) changes_at: Option<Timestamp>,
     pub(crate) stale_s: Option<i64>,
 }

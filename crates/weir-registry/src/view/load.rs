@@ -85,6 +85,7 @@ impl Registry {
             stamps,
             stale_s: offers.stale_since.map(|since| now.as_second() - since.as_second()),
             fresh_until,
+            made_at: now,
             metadata: HashMap::new(),
             files_here: HashMap::new(),
             follows_new_files: format.follows_new_files(),

@@ -1,6 +1,7 @@
 //! Blobs in a folder. Keeping is a rename, so a key names either nothing or whole bytes; what must
 //! survive a power cut is synced file first, then its folder, then the folders above it, once each.
 
+use super::checked::Stamp;
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
 use super::{BlobError, Durability, Listed, MARK};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use fs_err::File;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -87,13 +89,15 @@ impl Folder {
         Ok(())
     }
 
-    pub(crate) fn open_blob(&self, path: &str) -> Result<Option<Blob>, BlobError> {
+    pub(crate) fn open_blob(&self, path: &str) -> Result<Option<(Blob, Stamp)>, BlobError> {
         let mut file = match File::open(self.root.join(path)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let object_size = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let object_size = metadata.len();
+        let stamp = Stamp(metadata.ino(), metadata.ctime(), metadata.ctime_nsec());
         let small = object_size <= SMALL + HEADER_BYTES;
         let wanted = if small { object_size } else { HEADER_BYTES };
         let mut bytes = Vec::with_capacity(HEADER_LEN + if small { SMALL as usize } else { 0 });
@@ -101,7 +105,7 @@ impl Folder {
         let header = Header::read(&bytes, object_size)
             .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
         let held = small.then(|| Bytes::from(bytes).slice(HEADER_LEN..));
-        Ok(Some(Blob::file(file, header.size, held)))
+        Ok(Some((Blob::file(file, header.size, held), stamp)))
     }
 
     pub(crate) fn exists(&self, path: &str) -> Result<bool, BlobError> {

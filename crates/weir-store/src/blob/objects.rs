@@ -1,5 +1,6 @@
 //! Blobs in an object store. A put is atomic and safe when it is answered.
 
+use super::checked::Stamp;
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
 use super::{BlobError, Listed, MARK};
@@ -11,6 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
 use weir_core::{Digest, Timestamp};
@@ -46,7 +48,7 @@ impl Objects {
         Ok(())
     }
 
-    pub(crate) async fn open(&self, path: &str) -> Result<Option<Blob>, BlobError> {
+    pub(crate) async fn open(&self, path: &str) -> Result<Option<(Blob, Stamp)>, BlobError> {
         let location = Path::from(path);
         // One request tells the size, the header and a small blob's bytes.
         let range = GetRange::Bounded(0..SMALL + HEADER_BYTES);
@@ -57,11 +59,12 @@ impl Objects {
             Err(error) => return Err(error.into()),
         };
         let object_size = found.meta.size;
+        let stamp = stamp(&found.meta);
         let bytes = found.bytes().await?;
         let header = Header::read(&bytes, object_size)
             .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
         let held = (header.size <= SMALL).then(|| bytes.slice(HEADER_LEN..));
-        Ok(Some(Blob::object(self.store.clone(), location, header.size, held)))
+        Ok(Some((Blob::object(self.store.clone(), location, header.size, held), stamp)))
     }
 
     pub(crate) async fn exists(&self, path: &str) -> Result<bool, BlobError> {
@@ -132,4 +135,11 @@ impl Objects {
         self.store.delete(&probe).await?;
         Ok(())
     }
+}
+
+/// Times are whole seconds in S3, so the tag counts too.
+fn stamp(object: &ObjectMeta) -> Stamp {
+    let mut hasher = DefaultHasher::new();
+    object.e_tag.hash(&mut hasher);
+    Stamp(hasher.finish(), object.last_modified.timestamp_micros(), 0)
 }

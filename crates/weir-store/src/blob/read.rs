@@ -1,8 +1,10 @@
-//! An open blob: its size, ranges of its bytes as a stream, and the file itself for who can send files.
+//! An open blob: its size and ranges of its bytes as a stream, checked on their way where that is still to be
+//! done; and the file itself for who can send files.
 
-use super::blocking;
+use super::checked::{CHECKED_FIRST, Check, HELD_BACK, damaged};
 use super::header::HEADER_BYTES;
-use bytes::Bytes;
+use super::{BlobError, blocking};
+use bytes::{Bytes, BytesMut};
 use fs_err::File;
 use fs_err::os::unix::fs::FileExt as _;
 use futures_util::stream::BoxStream;
@@ -12,11 +14,21 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use weir_core::digest::Sha256;
+
+/// The bytes of a blob, piece by piece.
+pub(super) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// Blobs up to this size are read when they are opened.
 pub const SMALL: u64 = 64 << 10;
-/// Larger ones are read in pieces of this size.
+/// Larger ones are read in pieces of up to this size.
 pub const PIECE: u64 = 256 << 10;
+/// Of the beginning of a file they are smaller: that much the kernel takes for a reader who takes nothing.
+const FIRST_PIECE: u64 = 64 << 10;
+const BEGINNING: u64 = 4 << 20;
+/// Who asks for the next piece so soon is quick.
+const QUICK: Duration = Duration::from_millis(100);
 
 /// An open blob. A folder's stays readable when it is deleted meanwhile.
 #[derive(Debug)]
@@ -25,6 +37,8 @@ pub struct Blob {
     /// All bytes of a small one.
     held: Option<Bytes>,
     source: Source,
+    /// What must be found out before all of its bytes go out.
+    check: Option<Check>,
 }
 
 #[derive(Debug)]
@@ -35,7 +49,7 @@ enum Source {
 
 impl Blob {
     pub(crate) fn file(file: File, size: u64, held: Option<Bytes>) -> Self {
-        Self { size, held, source: Source::File(Arc::new(file)) }
+        Self { size, held, source: Source::File(Arc::new(file)), check: None }
     }
 
     pub(crate) fn object(
@@ -44,7 +58,12 @@ impl Blob {
         size: u64,
         held: Option<Bytes>,
     ) -> Self {
-        Self { size, held, source: Source::Object { store, location } }
+        Self { size, held, source: Source::Object { store, location }, check: None }
+    }
+
+    /// The same, whose bytes are hashed on their way out.
+    pub(crate) fn unchecked(self, check: Check) -> Self {
+        Self { check: Some(check), ..self }
     }
 
     /// How many bytes it has.
@@ -52,17 +71,54 @@ impl Blob {
         self.size
     }
 
-    /// All of its bytes, where it is small enough to have been read already.
+    /// All of its bytes, where it is small enough to have been read already and they are known to be right.
     pub fn bytes(&self) -> Option<&Bytes> {
-        self.held.as_ref()
+        self.held.as_ref().filter(|_| self.check.is_none())
     }
 
-    /// The bytes of `range`, cut to what there is.
+    /// Checks now what is checked before its first byte goes out anyway (up to [`CHECKED_FIRST`]), so that a
+    /// damaged blob is known before the answer begins. Errors: Damaged.
+    pub async fn check_first(mut self) -> Result<Self, BlobError> {
+        let Some(check) = self.check.take() else { return Ok(self) };
+        if self.size > CHECKED_FIRST {
+            return Ok(Self { check: Some(check), ..self });
+        }
+        // An object is not asked for twice.
+        if self.held.is_none() && matches!(self.source, Source::Object { .. }) {
+            let pieces: Vec<Bytes> = self.raw(0..self.size).try_collect().await?;
+            self.held = Some(pieces.concat().into());
+        }
+        let found = match &self.held {
+            Some(held) => weir_core::Digest::of(held),
+            None => hash_all(self.raw(0..self.size)).await?,
+        };
+        check.conclude(found)?;
+        Ok(self)
+    }
+
+    /// The bytes of `range`, cut to what there is. Damaged ones never come whole: the stream ends with an error of
+    /// which [`is_damage`](super::is_damage) is true.
     pub fn read(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
         let range = range.start..range.end.min(self.size);
         if range.is_empty() {
             return stream::empty().boxed();
         }
+        let raw = self.raw(range.clone());
+        let Some(check) = self.check.clone().filter(|check| !check.is_passed()) else { return raw };
+        if range == (0..self.size) {
+            return checked(raw, self.size, check).boxed();
+        }
+        match &self.source {
+            // Of a part nothing can be told, and the whole is not fetched for it.
+            Source::Object { .. } => raw,
+            Source::File(_) => {
+                let whole = check.read_whole(self.raw(0..self.size));
+                stream::once(async move { whole.await.map(|()| raw) }).try_flatten().boxed()
+            }
+        }
+    }
+
+    fn raw(&self, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
         if let Some(held) = &self.held {
             // Both ends are within a small blob.
             let part = held.slice(range.start as usize..range.end as usize);
@@ -74,21 +130,91 @@ impl Blob {
         }
     }
 
-    /// The file and the offset at which the blob's bytes begin; `None` in an object store.
+    /// The file and the offset at which the blob's bytes begin; `None` in an object store, and where the bytes are
+    /// still to be checked.
     pub fn into_file(self) -> Option<(std::fs::File, u64)> {
         let Source::File(file) = self.source else { return None };
+        if self.check.is_some_and(|check| !check.is_passed()) {
+            return None;
+        }
         // A stream of `read` may still hold it.
         let file = Arc::try_unwrap(file).or_else(|file| file.try_clone()).ok()?;
         Some((file.into_parts().0, HEADER_BYTES))
     }
 }
 
+/// Hashes the whole of a stream.
+pub(super) async fn hash_all(mut pieces: Pieces) -> io::Result<weir_core::Digest> {
+    let mut hasher = Sha256::new();
+    while let Some(piece) = pieces.try_next().await? {
+        hasher = hash(hasher, piece).await?.0;
+    }
+    Ok(hasher.finish())
+}
+
+/// Hashes a piece, off the async threads where it is large.
+async fn hash(mut hasher: Sha256, piece: Bytes) -> io::Result<(Sha256, Bytes)> {
+    if piece.len() < 16 << 10 {
+        hasher.update(&piece);
+        return Ok((hasher, piece));
+    }
+    blocking(move || {
+        hasher.update(&piece);
+        Ok((hasher, piece))
+    })
+    .await
+}
+
+/// A whole blob, of which the last bytes wait until all are hashed.
+struct Checking {
+    raw: Pieces,
+    hasher: Sha256,
+    /// Hashed and not yet given.
+    waiting: BytesMut,
+    held_back: usize,
+    check: Option<Check>,
+}
+
+/// `raw` is the whole blob; its end comes only if it is what it is named.
+fn checked(
+    raw: Pieces,
+    size: u64,
+    check: Check,
+) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
+    let held_back = if size > CHECKED_FIRST { HELD_BACK } else { CHECKED_FIRST } as usize;
+    let start =
+        Checking { raw, hasher: Sha256::new(), waiting: BytesMut::new(), held_back, check: Some(check) };
+    stream::try_unfold(start, |mut state| async move {
+        loop {
+            let Some(check) = &state.check else { return Ok(None) };
+            let Some(piece) = state.raw.try_next().await? else {
+                check.conclude(state.hasher.clone().finish()).map_err(damaged)?;
+                state.check = None;
+                let rest = state.waiting.split().freeze();
+                return Ok(Some((rest, state)));
+            };
+            let (hasher, piece) = hash(state.hasher, piece).await?;
+            state.hasher = hasher;
+            state.waiting.extend_from_slice(&piece);
+            if state.waiting.len() > state.held_back {
+                let free = state.waiting.len() - state.held_back;
+                let bytes = state.waiting.split_to(free).freeze();
+                return Ok(Some((bytes, state)));
+            }
+        }
+    })
+}
+
+/// Only who is quick for a while gets large pieces, so that thousands of slow readers hold little memory.
 fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
-    stream::try_unfold((file, range), |(file, range)| async move {
+    let quick_from = range.start + BEGINNING;
+    stream::try_unfold((file, range, Instant::now()), move |(file, range, given)| async move {
         if range.is_empty() {
             return Ok(None);
         }
-        let end = range.end.min(range.start + PIECE);
+        let is_quick = range.start >= quick_from && given.elapsed() < QUICK;
+        let size = if is_quick { PIECE } else { FIRST_PIECE };
+        let end = range.end.min(range.start + size);
         let reader = file.clone();
         let piece = blocking(move || {
             let mut piece = vec![0; (end - range.start) as usize];
@@ -96,7 +222,7 @@ fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item 
             Ok::<_, io::Error>(Bytes::from(piece))
         })
         .await?;
-        Ok(Some((piece, (file, end..range.end))))
+        Ok(Some((piece, (file, end..range.end, Instant::now()))))
     })
 }
 

@@ -1,7 +1,9 @@
 //! What every blob store must do: a folder, an object store in memory, and a real S3 server.
 
 use super::sqlite;
-use crate::blob::{Blob, BlobError, BlobKey, Blobs, Durability, HEADER_BYTES, PIECE, SMALL};
+use crate::blob::{
+    Blob, BlobError, BlobKey, Blobs, CHECKED_FIRST, Durability, HEADER_BYTES, PIECE, SMALL, is_damage,
+};
 use crate::{BlobUrl, Spool, Store};
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -153,4 +155,82 @@ async fn a_file_cut_short_by_a_crash_is_seen() {
 async fn keep(store: &Store, data: &Bytes) {
     let spooled = store.spool().take(data.clone()).await.expect("spooled");
     store.blobs().keep(&key(data), spooled, Durability::Later).await.expect("kept");
+}
+
+/// Keeps `data` under the name of `named`, as if it had rotted since.
+async fn keep_as(spool: &Spool, blobs: &Blobs, named: &Bytes, data: Bytes) {
+    let spooled = spool.take(data).await.expect("spooled");
+    blobs.keep(&key(named), spooled, Durability::Later).await.expect("kept");
+}
+
+async fn serve(blobs: &Blobs, named: &Bytes) -> Result<Blob, BlobError> {
+    let blob = blobs.open_to_serve(&key(named)).await?.expect("a blob");
+    blob.check_first().await
+}
+
+fn rotten(data: &Bytes) -> Bytes {
+    let mut rotten = data.to_vec();
+    rotten[data.len() / 2] ^= 1;
+    rotten.into()
+}
+
+#[tokio::test]
+async fn rotten_bytes_never_come_whole_and_are_not_opened_again() {
+    on_every_blob_store(async |spool, blobs| {
+        for length in [1, SMALL, SMALL + 1, CHECKED_FIRST, CHECKED_FIRST + 1, 5 << 20] {
+            let data = bytes(length);
+            keep_as(spool, blobs, &data, rotten(&data)).await;
+            match serve(blobs, &data).await {
+                Err(error) => {
+                    assert!(error.is_damage() && length <= CHECKED_FIRST, "{length}: {error}");
+                }
+                Ok(blob) => {
+                    assert!(length > CHECKED_FIRST && blob.bytes().is_none(), "{length}");
+                    let mut sent = 0;
+                    let mut pieces = blob.read(0..length);
+                    let error = loop {
+                        match pieces.try_next().await {
+                            Ok(Some(piece)) => sent += piece.len() as u64,
+                            Ok(None) => panic!("{length} rotten bytes came whole"),
+                            Err(error) => break error,
+                        }
+                    };
+                    assert!(is_damage(&error) && sent < length, "{length}: {error}");
+                }
+            }
+            assert!(serve(blobs, &data).await.is_err_and(|error| error.is_damage()), "{length}");
+            // What is put in its place is looked at anew.
+            keep_as(spool, blobs, &data, data.clone()).await;
+            let mended = serve(blobs, &data).await.expect("mended");
+            assert!(range(&mended, 0..length).await == data, "{length}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_range_of_a_rotten_file_is_not_served() {
+    let (_directory, store) = sqlite().await;
+    let (spool, blobs, data) = (store.spool(), store.blobs(), bytes(3 << 20));
+    keep_as(spool, blobs, &data, rotten(&data)).await;
+    let blob = serve(blobs, &data).await.expect("open");
+    let got: Result<Vec<Bytes>, _> = blob.read(0..10).try_collect().await;
+    assert!(is_damage(&got.expect_err("a refusal")));
+    assert!(serve(blobs, &data).await.is_err_and(|error| error.is_damage()));
+}
+
+#[tokio::test]
+async fn bytes_are_hashed_once_until_they_are_old() {
+    let (_directory, store) = sqlite().await;
+    let data = bytes(3 << 20);
+    for (recheck, again) in [(std::time::Duration::from_secs(60), true), (std::time::Duration::ZERO, false)] {
+        let blobs = store.blobs().clone().recheck_after(recheck);
+        keep_as(store.spool(), &blobs, &data, data.clone()).await;
+        let blob = serve(&blobs, &data).await.expect("open");
+        assert!(blob.into_file().is_none(), "nobody sends a file that was never read");
+        let blob = serve(&blobs, &data).await.expect("open");
+        assert!(range(&blob, 10..20).await == data[10..20]);
+        let blob = serve(&blobs, &data).await.expect("open");
+        assert_eq!(blob.into_file().is_some(), again, "{recheck:?}");
+    }
 }

@@ -161,6 +161,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "A node that cannot reach PostgreSQL for this long answers 503: it does not know who may read what any more",
     ),
     setting(
+        "recheck-after",
+        Kind::Duration,
+        "24h",
+        "When a file is served, its bytes are compared with its digest: the first time, when it was changed, and again \
+         after this time",
+    ),
+    setting(
         "reserve-internal-names",
         Kind::Switch,
         "true",
@@ -246,7 +253,43 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "error, warn, info, debug or trace; also per module, as in 'info,weir_registry=debug'",
     ),
     setting("shutdown-grace", Kind::Duration, "30s", "How long requests in flight may take after SIGTERM"),
-    setting("max-connections", Kind::Count, "4096", "Connections open at once; further ones wait"),
+    setting(
+        "max-connections",
+        Kind::Count,
+        "4096",
+        "Connections open at once; for a further one the longest idle is closed, and where all are busy it waits",
+    ),
+    setting(
+        "max-connections-per-address",
+        Kind::Count,
+        "0",
+        "Of these from one address, IPv6: from one /64; 0 is no limit. A proxy counts as one address",
+    ),
+    setting(
+        "client-timeout",
+        Kind::Duration,
+        "60s",
+        "How long a client may send nothing of a body it began (408), or take nothing of an answer (it is cut)",
+    ),
+    setting(
+        "max-uploads-per-client",
+        Kind::Count,
+        "64",
+        "Uploads in flight of one user, and from one address, before 429; 0 is no limit",
+    ),
+    setting(
+        "max-fetches",
+        Kind::Count,
+        "512",
+        "Files fetched from public registries at one time before 503; what is held is not counted",
+    ),
+    setting("max-fetches-per-client", Kind::Count, "256", "Of these for one user before 429; 0 is no limit"),
+    setting(
+        "rate-limit",
+        Kind::Count,
+        "0",
+        "Requests of one user in a second before 429, ten seconds' worth at once; 0 is no limit",
+    ),
     setting(
         "failed-auth-limit",
         Kind::Count,

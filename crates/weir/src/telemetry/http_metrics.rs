@@ -18,6 +18,8 @@ pub(crate) struct HttpMetrics {
     pub(crate) in_flight: Gauge,
     /// Open connections.
     pub(crate) connections: Gauge,
+    /// Idle connections that gave way to new ones.
+    pub(crate) connections_closed_idle: Counter,
     /// Authentications that failed.
     pub(crate) failed_authentications: Counter,
     /// Handlers that panicked.
@@ -47,6 +49,7 @@ impl HttpMetrics {
             bytes: Counter::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
+            connections_closed_idle: Counter::default(),
             failed_authentications: Counter::default(),
             panics: Counter::default(),
         }
@@ -80,6 +83,11 @@ impl HttpMetrics {
             self.in_flight.clone(),
         );
         registry.register("weir_http_connections", "Open connections", self.connections.clone());
+        registry.register(
+            "weir_http_connections_closed_idle",
+            "Idle connections that gave way to new ones",
+            self.connections_closed_idle.clone(),
+        );
         registry.register(
             "weir_http_failed_authentications",
             "Authentications that failed",
