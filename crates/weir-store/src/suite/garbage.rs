@@ -95,7 +95,8 @@ async fn only_what_nothing_names_since_long_enough_is_doomed() {
         expected.sort();
         assert_eq!(found, expected);
         assert_eq!(session.blobs_unnamed_until(at(29), 9).await.expect("ok"), []);
-        assert_eq!(session.blobs_unnamed_until(at(30), 9).await.expect("ok"), [Digest::of(b"left")]);
+        let left = (domain.clone(), Digest::of(b"left"));
+        assert_eq!(session.blobs_unnamed_until(at(30), 9).await.expect("ok"), [left]);
         drop(session);
 
         assert_eq!(doom(store, domain, &[b"left"], 29, 40).await, [], "too early");
