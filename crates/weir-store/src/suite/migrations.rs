@@ -10,6 +10,7 @@ use crate::{Places, Store};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
+use std::error::Error as _;
 
 /// Runs SQL on a database that no store has open.
 async fn by_hand(database: &DatabaseUrl, sql: String) {
@@ -136,7 +137,8 @@ async fn a_database_that_is_ahead_refuses_and_names_both_versions() {
         drop(first);
         let lock = StoreLock::acquire(directory.path(), "a test", at(0)).expect("not locked");
         let places = Places { database: database.clone(), ..Places::folder(directory.path()) };
-        let refused = Store::open(&places, lock, at(0)).await.err().expect("refused").to_string();
+        let refused = Store::open(&places, lock, at(0)).await.err().expect("refused");
+        let refused = refused.source().expect("what the database said").to_string();
         let looked = Store::pending_migrations(database).await.expect_err("refused");
         assert!(matches!(looked, DbError::TooOld { .. }), "{looked}");
         for text in [refused, looked.to_string()] {
