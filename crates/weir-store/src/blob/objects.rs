@@ -68,9 +68,13 @@ impl Objects {
     }
 
     pub(crate) async fn exists(&self, path: &str) -> Result<bool, BlobError> {
+        Ok(self.object_size(path).await?.is_some())
+    }
+
+    pub(crate) async fn object_size(&self, path: &str) -> Result<Option<u64>, BlobError> {
         match self.store.head(&Path::from(path)).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
