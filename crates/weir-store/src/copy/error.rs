@@ -46,7 +46,9 @@ pub enum CopyError {
         problem: String,
     },
     /// The export holds something of which this version does not know.
-    #[error("the export was written by weir {by} and holds {what}, which this version does not know: import it with weir {by} or later")]
+    #[error(
+        "the export was written by weir {by} and holds {what}, which this version does not know: import it with weir {by} or later"
+    )]
     Newer {
         /// The version that wrote it.
         by: String,
@@ -71,7 +73,9 @@ pub enum CopyError {
     #[error("the database was changed meanwhile: is another 'weir import' running? Let one of them finish")]
     Overtaken,
     /// The rows that arrived are not those that were sent.
-    #[error("table {table} holds {found} rows after the import, not {expected}: begin with an empty database")]
+    #[error(
+        "table {table} holds {found} rows after the import, not {expected}: begin with an empty database"
+    )]
     Count {
         /// The table.
         table: &'static str,

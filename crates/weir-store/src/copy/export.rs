@@ -130,8 +130,7 @@ async fn copy_blobs(
 ) -> Result<(), CopyError> {
     let Exported { manifest, copied, documents_missing } = exported;
     let carrier = Carrier::new(store.blobs(), &folder.blobs, &folder.spool);
-    let mut count =
-        Count { done: 0, total: total.count, bytes: 0, total_bytes: total.bytes, progress };
+    let mut count = Count { done: 0, total: total.count, bytes: 0, total_bytes: total.bytes, progress };
     for name in ["blobs", "documents"] {
         let table = Table::named(name).expect("both stand in the table of tables");
         let path = row_file::path(rows, name);

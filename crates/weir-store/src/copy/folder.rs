@@ -54,7 +54,8 @@ impl ReadFolder {
     /// Opens the export that is there. Errors: there is none; this version cannot read it; somebody writes it now.
     pub fn open(root: &Path, at: Timestamp) -> Result<Self, CopyError> {
         let none = || CopyError::NoExport { folder: root.display().to_string() };
-        let locked = if root.is_dir() { StoreLock::acquire(root, "weir import", at) } else { return Err(none()) };
+        let locked =
+            if root.is_dir() { StoreLock::acquire(root, "weir import", at) } else { return Err(none()) };
         let lock = match locked.map_err(readable) {
             Ok(lock) => Some(lock),
             Err(error @ CopyError::Lock(LockError::Held { .. })) => return Err(error),

@@ -132,9 +132,15 @@ mod tests {
 
     #[test]
     fn what_is_no_row_of_the_table_is_seen() {
-        for line in
-            ["", "{}", "[]", r#"["t",1,true]"#, r#"["t",1,null,null]"#, r#"["t",1.5,true,null]"#, r#"["t",1,true,"xy"]"#]
-        {
+        for line in [
+            "",
+            "{}",
+            "[]",
+            r#"["t",1,true]"#,
+            r#"["t",1,null,null]"#,
+            r#"["t",1.5,true,null]"#,
+            r#"["t",1,true,"xy"]"#,
+        ] {
             assert_eq!(cells_of(line.as_bytes(), COLUMNS), None, "{line}");
         }
     }

@@ -57,7 +57,8 @@ impl Table {
     pub(crate) fn insert(&self, columns: &[Column], rows: usize) -> String {
         let names: Vec<_> = columns.iter().map(|column| column.name).collect();
         let row = |first: usize| {
-            let parameters: Vec<_> = (first..first + columns.len()).map(|number| format!("${number}")).collect();
+            let parameters: Vec<_> =
+                (first..first + columns.len()).map(|number| format!("${number}")).collect();
             format!("({})", parameters.join(", "))
         };
         let values: Vec<_> = (0..rows).map(|index| row(index * columns.len() + 1)).collect();
@@ -282,11 +283,7 @@ pub(crate) static TABLES: &[Table] = &[
         &[text("domain_id"), text("connection"), text("coordinate"), text("versions")],
     ),
     table("resource_tags", "arn, key", &[text("arn"), text("key"), text("value")]),
-    table(
-        "events",
-        "event_id",
-        &[text("event_id"), text("domain_id"), integer("created_at"), text("body")],
-    ),
+    table("events", "event_id", &[text("event_id"), text("domain_id"), integer("created_at"), text("body")]),
     table(
         "audit",
         "audit_id",

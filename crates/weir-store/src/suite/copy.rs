@@ -66,8 +66,11 @@ async fn furnish(store: &Store) {
         Box::pin(async move {
             for table in TABLES {
                 for row in 0..ROWS {
-                    let filled: Vec<_> =
-                        table.columns.iter().map(|column| fill(table, column.name, column.kind, row)).collect();
+                    let filled: Vec<_> = table
+                        .columns
+                        .iter()
+                        .map(|column| fill(table, column.name, column.kind, row))
+                        .collect();
                     let values: Vec<Value<'_>> = table
                         .columns
                         .iter()
@@ -161,7 +164,8 @@ async fn exported() -> (TempDir, PathBuf) {
 
 fn edit_manifest(folder: &Path, edit: impl FnOnce(&mut Manifest)) {
     let path = folder.join("manifest.json");
-    let mut manifest = serde_json::from_slice(&fs_err::read(&path).expect("it is there")).expect("a manifest");
+    let mut manifest =
+        serde_json::from_slice(&fs_err::read(&path).expect("it is there")).expect("a manifest");
     edit(&mut manifest);
     fs_err::write(&path, serde_json::to_vec(&manifest).expect("JSON")).expect("written");
 }
@@ -184,7 +188,9 @@ async fn every_table_and_column_is_copied_or_left_on_purpose() {
         let mut real: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         for row in session.all("tables", sql, &[]).await.expect("columns") {
             let text = |name| row.string(name).expect("a name");
-            real.entry(text("table_name")).or_default().insert(text("column_name"), text("data_type").to_lowercase());
+            real.entry(text("table_name"))
+                .or_default()
+                .insert(text("column_name"), text("data_type").to_lowercase());
         }
         // What is in progress, what nodes tell each other, and what was migrated, belong to one place and moment.
         for left in ["leases", "changes", "migrations"] {

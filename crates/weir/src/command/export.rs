@@ -63,7 +63,8 @@ pub(super) async fn run(arguments: Export, variables: &Variables) -> Result<Exit
 /// The store's places. What several nodes share is exported beside them: then the data folder, which a node of this
 /// machine has locked, has no part in it.
 fn places(config: &Config, arguments: &Export) -> Places {
-    let shared = matches!(config.places.database, DatabaseUrl::Postgres(_)) && config.places.blobs.is_shared();
+    let shared =
+        matches!(config.places.database, DatabaseUrl::Postgres(_)) && config.places.blobs.is_shared();
     let mut places = config.places.clone();
     if shared {
         places.directory = arguments.folder.join(WORK);

@@ -6,6 +6,7 @@ mod aws_guide;
 mod aws_pages;
 mod aws_session;
 mod aws_versions;
+mod copying;
 mod crashes;
 mod crowds;
 mod doors;
