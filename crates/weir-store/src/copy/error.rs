@@ -15,11 +15,19 @@ pub enum CopyError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The database of the installation.
-    #[error("the database: {0}")]
+    #[error("{0}{hint}", hint = database_hint(.0))]
     Database(#[from] DbError),
     /// The blob store that is written does not take bytes, or that which is read does not answer.
     #[error("{0}{hint}", hint = blob_hint(.0))]
     Blobs(#[from] BlobError),
+    /// The folder belongs to something else.
+    #[error("{folder} holds something else than an export ('{name}'): name an empty or a new folder")]
+    OtherFolder {
+        /// The folder.
+        folder: String,
+        /// What is there.
+        name: String,
+    },
     /// There is no export there.
     #[error("{folder} holds no export: there is no manifest.json in it; 'weir export {folder}' writes one")]
     NoExport {
@@ -94,6 +102,17 @@ fn hint(error: &io::Error) -> &'static str {
         }
         PermissionDenied | ReadOnlyFilesystem => "; let this user write there, or choose another folder",
         _ => "",
+    }
+}
+
+fn database_hint(error: &DbError) -> &'static str {
+    match error {
+        DbError::Unavailable { .. } => "; when it does run the command again: it goes on where it stopped",
+        DbError::Unique { .. }
+        | DbError::Inconsistent { .. }
+        | DbError::TooOld { .. }
+        | DbError::Cursor
+        | DbError::Driver { .. } => "",
     }
 }
 

@@ -1,13 +1,18 @@
 //! The folder of an export, open for writing or for reading, and locked so that no two commands meet in it.
 
 use super::CopyError;
-use super::manifest::{Manifest, ROWS};
+use super::manifest::{self, Manifest, ROWS};
 use crate::blob::Blobs;
 use crate::lock::{LockError, StoreLock};
 use crate::spool::Spool;
 use std::io;
 use std::path::{Path, PathBuf};
 use weir_core::Timestamp;
+
+/// What an export that was cut may have left besides rows, and what a new file system brings along.
+const OWN: [&str; 6] = ["blobs", "lock", "lost+found", "manifest.json.new", "master.key", "work"];
+/// The length of an identifier.
+const ID: usize = 36;
 
 /// A folder into which an export is written.
 pub struct ExportFolder {
@@ -19,7 +24,11 @@ pub struct ExportFolder {
 
 impl ExportFolder {
     /// Opens it, made if it is missing. Who may enter it is the caller's to set: it will hold all there is.
+    /// Errors: it holds something else, which an export must not be mixed with; another command uses it.
     pub fn open(root: &Path, at: Timestamp) -> Result<Self, CopyError> {
+        if let Some(name) = stranger(root)? {
+            return Err(CopyError::OtherFolder { folder: root.display().to_string(), name });
+        }
         let lock = StoreLock::acquire(root, "weir export", at).map_err(readable)?;
         let below = root.join("blobs");
         let blobs = Blobs::folder(&below)?;
@@ -33,12 +42,32 @@ impl ExportFolder {
             let entry = entry?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.starts_with(ROWS) && keep.is_none_or(|manifest| manifest.rows != name) {
+            if is_rows(&name) && keep.is_none_or(|manifest| manifest.rows != name) {
                 fs_err::remove_dir_all(entry.path())?;
             }
         }
         Ok(())
     }
+}
+
+/// The name of something in a folder that is neither an export nor the beginning of one.
+fn stranger(root: &Path) -> io::Result<Option<String>> {
+    if !root.is_dir() || root.join(manifest::NAME).is_file() {
+        return Ok(None);
+    }
+    for entry in fs_err::read_dir(root)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !OWN.contains(&&*name) && !is_rows(&name) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether it is the name of a folder of rows.
+fn is_rows(name: &str) -> bool {
+    name.strip_prefix(ROWS)
+        .is_some_and(|id| id.len() == ID && id.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit()))
 }
 
 /// A folder that holds an export.

@@ -465,6 +465,17 @@ async fn a_bad_file_is_named_by_the_export_and_refused_by_the_import() {
     assert_eq!(done.damaged.len(), 1, "{done:?}");
 }
 
+#[test]
+fn a_folder_of_something_else_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs_err::create_dir(folder.path().join("lost+found")).expect("made");
+    drop(ExportFolder::open(folder.path(), at(1)).expect("as good as empty"));
+    drop(ExportFolder::open(folder.path(), at(1)).expect("the beginning of an export"));
+    fs_err::create_dir(folder.path().join("rows-of-trees")).expect("made");
+    let error = ExportFolder::open(folder.path(), at(1)).err().expect("refused").to_string();
+    assert!(error.contains("rows-of-trees") && error.contains("new folder"), "{error}");
+}
+
 #[tokio::test]
 async fn a_second_export_copies_what_is_new_and_a_cut_one_leaves_the_last() {
     let (_directory, source) = sqlite().await;
