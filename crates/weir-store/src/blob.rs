@@ -300,6 +300,18 @@ impl Blobs {
         }
     }
 
+    /// How many bytes it has, by the size of what is stored; `None` if there is none. Its header is not read.
+    pub(crate) async fn stored_size(&self, key: &BlobKey) -> Result<Option<u64>, BlobError> {
+        let stored = match &self.place {
+            Place::Folder(folder) => {
+                let (folder, path) = (folder.clone(), key.path());
+                blocking(move || folder.file_size(&path)).await?
+            }
+            Place::Objects(objects) => objects.object_size(&key.path()).await?,
+        };
+        Ok(stored.and_then(|size| size.checked_sub(HEADER_BYTES)))
+    }
+
     /// Removes one; nothing happens if there is none.
     pub async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
         match &self.place {

@@ -15,6 +15,7 @@ pub(crate) use value::Value;
 
 use crate::error::DbError;
 use crate::migrate::{migrate, pending};
+use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use postgres::{Held, PATIENCE};
 use sqlx::pool::PoolConnection;
@@ -189,6 +190,24 @@ impl Database {
         Ok(Session { inner })
     }
 
+    /// A session whose queries all see one moment. Its connection is not used again.
+    pub(crate) async fn snapshot(&self) -> Result<Session, DbError> {
+        let mut session = self.read().await?;
+        let begin = match &mut session.inner {
+            Inner::Sqlite(connection) => {
+                connection.close_on_drop();
+                "begin"
+            }
+            Inner::Postgres(connection) => {
+                connection.close_on_drop();
+                "begin isolation level repeatable read, read only; set local statement_timeout = 0"
+            }
+            Inner::SqliteWriter(_) | Inner::PostgresWriter(_) => "",
+        };
+        session.script("database", begin).await?;
+        Ok(session)
+    }
+
     pub(crate) async fn write<T, E>(
         &self,
         work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>> + Send + 'static,
@@ -322,6 +341,31 @@ impl Session {
             }
         };
         found.map_err(|e| DbError::of(table, e))
+    }
+
+    /// Visits the rows of a query one by one, as they come, so that a large table takes no memory.
+    pub(crate) async fn each<E: From<DbError>>(
+        &mut self,
+        table: &'static str,
+        sql: impl SqlSafeStr,
+        mut visit: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let of = |error| DbError::of(table, error);
+        match self.executor() {
+            Connection::Sqlite(connection) => {
+                let mut rows = bind::<Sqlite>(sql, &[]).fetch(connection);
+                while let Some(row) = rows.try_next().await.map_err(of)? {
+                    visit(Row::sqlite(table, row))?;
+                }
+            }
+            Connection::Postgres(connection) => {
+                let mut rows = bind::<Postgres>(sql, &[]).fetch(connection);
+                while let Some(row) = rows.try_next().await.map_err(of)? {
+                    visit(Row::postgres(table, row))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The first row of a query.

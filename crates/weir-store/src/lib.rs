@@ -2,6 +2,7 @@
 //! store. No rule of the registry lives here; callers compose these small methods into transactions.
 
 pub mod blob;
+pub mod copy;
 pub mod db;
 pub mod error;
 pub mod id;

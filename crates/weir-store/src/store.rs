@@ -1,6 +1,7 @@
 //! `Store`: the database, the blobs and the spool of one installation, opened together under one lock.
 
 use crate::blob::{BlobError, BlobUrl, Blobs};
+use crate::copy::Mark;
 use crate::db::{Database, DatabaseUrl, Engine, Listener, Session};
 use crate::error::DbError;
 use crate::id::new_id;
@@ -51,6 +52,17 @@ pub enum OpenError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// Rows were brought in and not all of them came.
+    #[error(
+        "the database holds the beginning of an import, of export {export} begun at {begun}: run 'weir import FOLDER' \
+         again with the folder of that export, which goes on, or begin with an empty database"
+    )]
+    Unfinished {
+        /// The export.
+        export: String,
+        /// When the import was begun.
+        begun: String,
+    },
     /// The folder of the blobs or of the spool cannot be used.
     #[error("cannot open the blob store")]
     Blobs(#[from] BlobError),
@@ -92,8 +104,24 @@ impl Places {
 impl Store {
     /// Opens the parts and brings the tables up to date. `lock` is that of the data folder; the blob folder
     /// is locked too. `now` is recorded as the time at which migrations were applied. Errors: somebody else has it
-    /// open; the database needs a later version; it is not reachable; the blobs belong to another database.
+    /// open; the database needs a later version; it is not reachable; the blobs belong to another database; an
+    /// import into it was not finished.
     pub async fn open(places: &Places, lock: StoreLock, now: Timestamp) -> Result<Self, OpenError> {
+        let store = Self::open_unfinished(places, lock, now).await?;
+        let mark = Mark::of(&mut store.read().await?).await?;
+        if let Some(mark) = mark {
+            store.close().await;
+            return Err(OpenError::Unfinished { export: mark.export, begun: mark.begun });
+        }
+        Ok(store)
+    }
+
+    /// As `open`, for the import itself: one that was begun may be there.
+    pub async fn open_unfinished(
+        places: &Places,
+        lock: StoreLock,
+        now: Timestamp,
+    ) -> Result<Self, OpenError> {
         let root = places.spool_root();
         // Also inside the data folder: another process may be pointed at just this part of it.
         let locks = vec![lock, StoreLock::acquire(&root, "weir, for its blobs", now)?];
@@ -158,6 +186,11 @@ impl Store {
     /// Each query of it sees the latest commit; two queries may see different ones.
     pub async fn read(&self) -> Result<Session, DbError> {
         self.inner.database.read().await
+    }
+
+    /// A session whose queries all see one moment, however long it is held.
+    pub(crate) async fn snapshot(&self) -> Result<Session, DbError> {
+        self.inner.database.snapshot().await
     }
 
     /// Runs `work` in a transaction and answers after the commit; an error of `work` undoes what it did.

@@ -3,6 +3,7 @@
 
 mod blobs;
 mod control_rows;
+mod copy;
 mod garbage;
 mod migrations;
 mod node_rows;

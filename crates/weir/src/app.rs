@@ -2,7 +2,7 @@
 //! and prepares what first start makes. `serve` is the server; other commands use the same parts.
 
 mod first_start;
-mod master_key;
+pub(crate) mod master_key;
 
 use crate::config::{Config, ConfigError};
 use crate::discovery::Discovery;
@@ -137,9 +137,15 @@ pub(crate) fn must_have_data(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn lock(config: &Config, command: &str) -> Result<StoreLock> {
-    make_private_folder(&config.data)?;
-    Ok(StoreLock::acquire(&config.data, command, SystemClock.now())?)
+/// Locks the data folder, made if it is missing. `command` names the holder to others.
+pub(crate) fn lock(config: &Config, command: &str) -> Result<StoreLock> {
+    lock_at(&config.data, command)
+}
+
+/// As `lock`, for another folder that has the part of the data folder.
+pub(crate) fn lock_at(folder: &Path, command: &str) -> Result<StoreLock> {
+    make_private_folder(folder)?;
+    Ok(StoreLock::acquire(folder, command, SystemClock.now())?)
 }
 
 async fn open(config: &Config, lock: StoreLock, own_authorities: &[String]) -> Result<Registry> {

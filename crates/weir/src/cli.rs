@@ -28,6 +28,16 @@ pub(crate) enum Command {
     /// Bring the database up to date without starting the server
     #[command(after_help = "Example:\n  weir migrate --data /var/lib/weir\n  weir migrate --dry-run --json")]
     Migrate(Migrate),
+    /// Write everything into a folder: a backup, or the way to another database or blob store
+    #[command(
+        after_help = "Example:\n  weir export /backup/weir --data /var/lib/weir\n  weir export /backup/weir --database-url postgres://weir@db.example.com/weir --blob-url s3://packages\n\nThe folder holds what the database and the blob store hold, without the master key unless --with-keys. A repeated\nexport into the same folder copies only what is new; one that was cut goes on."
+    )]
+    Export(Export),
+    /// Bring an export into an empty database and blob store of any kind
+    #[command(
+        after_help = "Example:\n  weir import /backup/weir --data /var/lib/weir\n  weir import /backup/weir --database-url postgres://weir@db.example.com/weir --blob-url s3://packages\n\nAll is verified on the way. An import that was cut goes on when it is run again; until it is finished no server\nstarts on the database."
+    )]
+    Import(Import),
     /// Check a server from outside: address, keys, clock, repositories, public registries, .npmrc, pip.conf
     #[command(after_help = "Example:\n  weir doctor --endpoint https://packages.example.com")]
     Doctor(Doctor),
@@ -92,6 +102,38 @@ pub(crate) struct Migrate {
     /// Only say what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The settings
+    #[command(flatten)]
+    pub(crate) settings: StoreFlags,
+}
+
+/// `weir export`
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The folder; made if it is missing, for its owner only
+    pub(crate) folder: PathBuf,
+    /// Also write the master key, which opens all secrets of the export
+    #[arg(long)]
+    pub(crate) with_keys: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The settings
+    #[command(flatten)]
+    pub(crate) settings: StoreFlags,
+}
+
+/// `weir import`
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The folder of the export
+    pub(crate) folder: PathBuf,
+    /// Go on without files that the export should hold and does not, or that are damaged
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

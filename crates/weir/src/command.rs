@@ -1,10 +1,13 @@
 //! What the commands do: those that open the store, and those that ask a server.
 
 mod connections;
+mod copying;
 mod doctor;
 mod explain;
+mod export;
 mod gc;
 mod identity;
+mod import;
 mod ini;
 mod login;
 mod npmrc;
@@ -33,6 +36,8 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Command::Doctor(arguments) => return doctor::run(arguments, &variables).await,
+        Command::Export(arguments) => return export::run(arguments, &variables).await,
+        Command::Import(arguments) => return import::run(arguments, &variables).await,
         Command::Publish(arguments) => return publish::run(arguments, &variables).await,
         Command::Gc(arguments) => return gc::run(arguments, &variables).await,
         Command::Verify(arguments) => return verify::run(arguments, &variables).await,

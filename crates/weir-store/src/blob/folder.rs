@@ -112,6 +112,14 @@ impl Folder {
         Ok(fs_err::exists(self.root.join(path))?)
     }
 
+    pub(crate) fn file_size(&self, path: &str) -> Result<Option<u64>, BlobError> {
+        match fs_err::metadata(self.root.join(path)) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<(), BlobError> {
         match fs_err::remove_file(self.root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),

@@ -68,11 +68,15 @@ impl Objects {
     }
 
     pub(crate) async fn exists(&self, path: &str) -> Result<bool, BlobError> {
+        Ok(self.object_size(path).await?.is_some())
+    }
+
+    pub(crate) async fn object_size(&self, path: &str) -> Result<Option<u64>, BlobError> {
         // Not HEAD, whose answer does not say whether the object or the whole bucket is absent.
         let options = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
         match self.store.get_opts(&Path::from(path), options).await {
-            Ok(_) => Ok(true),
-            Err(error) if is_absent(&error) => Ok(false),
+            Ok(found) => Ok(Some(found.meta.size)),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

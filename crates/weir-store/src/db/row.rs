@@ -92,6 +92,10 @@ impl Row {
         self.get(column)
     }
 
+    pub(crate) fn optional_integer(&self, column: &'static str) -> Result<Option<i64>, DbError> {
+        self.get(column)
+    }
+
     pub(crate) fn size(&self, column: &'static str) -> Result<u64, DbError> {
         u64::try_from(self.integer(column)?).map_err(|error| self.broken(column, error))
     }

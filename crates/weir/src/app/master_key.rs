@@ -1,22 +1,22 @@
 //! The master key: found or made, and compared with the one this database was begun with.
 
 use crate::app::write_private_file;
-use crate::config::Config;
+use crate::config::{Config, MasterKeyText};
 use anyhow::{Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use weir_core::{Secrets as _, SystemSecrets};
 use weir_registry::sealed::MasterKey;
 use weir_store::{DbError, Engine, Store};
 
 /// Where the fingerprint stands in the table of settings.
-const FINGERPRINT: &str = "master-key-fingerprint";
+const FINGERPRINT: &str = weir_store::copy::MASTER_KEY_FINGERPRINT;
 
 /// The key; refuses when it is missing or another than the one that sealed what is stored.
 pub(crate) async fn open(config: &Config, store: &Store) -> Result<MasterKey> {
     let stored = store.read().await?.get_setting(FINGERPRINT).await?;
     let place = place(config);
     let key = match (find(config)?, &stored) {
-        (Some(key), _) => key,
+        (Some(found), _) => found.key,
         (None, None) if store.engine() == Engine::Postgres => bail!(
             "with PostgreSQL the master key must be given, the same to every node: make one with 'openssl rand -hex 32' \
              and name its file with --master-key-file, or set WEIR_MASTER_KEY"
@@ -48,7 +48,27 @@ pub(crate) async fn open(config: &Config, store: &Store) -> Result<MasterKey> {
     Ok(key)
 }
 
-fn place(config: &Config) -> String {
+/// The key that sealed what is stored, where it is found; none is made.
+pub(crate) async fn existing(config: &Config, store: &Store) -> Result<FoundKey> {
+    let stored = store.read().await?.get_setting(FINGERPRINT).await?;
+    let place = place(config);
+    let Some(found) = find(config)? else {
+        bail!(
+            "the master key is missing: {place} does not exist. Put it back, or name it with --master-key-file or \
+             WEIR_MASTER_KEY"
+        );
+    };
+    if let Some(stored) = stored.filter(|stored| stored != found.fingerprint()) {
+        bail!(
+            "the master key of {place} is the wrong one: it is {}, and this database was begun with {stored}",
+            found.fingerprint()
+        );
+    }
+    Ok(found)
+}
+
+/// Where the key comes from, for messages.
+pub(crate) fn place(config: &Config) -> String {
     match (&config.master_key, &config.master_key_file) {
         (Some(_), _) => "WEIR_MASTER_KEY".to_owned(),
         (None, Some(path)) => path.display().to_string(),
@@ -60,23 +80,51 @@ fn default_path(config: &Config) -> PathBuf {
     config.data.join("master.key")
 }
 
-/// The key that is configured, or the one in the data folder if there is one.
-fn find(config: &Config) -> Result<Option<MasterKey>> {
-    let text = match (&config.master_key, &config.master_key_file) {
-        (Some(_), Some(_)) => bail!("master-key-file and WEIR_MASTER_KEY are both set: set one of them"),
-        (Some(text), None) => text.0.clone(),
-        (None, Some(path)) => fs_err::read_to_string(path)?,
-        (None, None) => match fs_err::read_to_string(default_path(config)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        },
-    };
-    let mut bytes = [0; 32];
-    if hex::decode_to_slice(text.trim(), &mut bytes).is_err() {
-        bail!("the master key of {} is not 64 hex digits", place(config));
+/// A key with its text, for those who put it elsewhere.
+pub(crate) struct FoundKey {
+    key: MasterKey,
+    text: MasterKeyText,
+}
+
+impl FoundKey {
+    fn parse(text: &str, place: &str) -> Result<Self> {
+        let text = text.trim();
+        let mut bytes = [0; 32];
+        if hex::decode_to_slice(text, &mut bytes).is_err() {
+            bail!("the master key of {place} is not 64 hex digits");
+        }
+        Ok(Self { key: MasterKey::from_bytes(bytes), text: MasterKeyText(text.to_owned()) })
     }
-    Ok(Some(MasterKey::from_bytes(bytes)))
+
+    /// What names it without telling it.
+    pub(crate) fn fingerprint(&self) -> &str {
+        self.key.fingerprint()
+    }
+
+    /// Writes it to a file that only its owner may read.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        write_private_file(path, format!("{}\n", self.text.0).as_bytes())
+    }
+}
+
+/// The key that is configured, or the one in the data folder if there is one.
+pub(crate) fn find(config: &Config) -> Result<Option<FoundKey>> {
+    let place = place(config);
+    match (&config.master_key, &config.master_key_file) {
+        (Some(_), Some(_)) => bail!("master-key-file and WEIR_MASTER_KEY are both set: set one of them"),
+        (Some(text), None) => FoundKey::parse(&text.0, &place).map(Some),
+        (None, Some(path)) => FoundKey::parse(&fs_err::read_to_string(path)?, &place).map(Some),
+        (None, None) => read(&default_path(config)),
+    }
+}
+
+/// The key of a file; `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<FoundKey>> {
+    match fs_err::read_to_string(path) {
+        Ok(text) => FoundKey::parse(&text, &path.display().to_string()).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn make(config: &Config) -> Result<MasterKey> {
@@ -90,7 +138,6 @@ fn make(config: &Config) -> Result<MasterKey> {
 mod tests {
     use super::*;
     use crate::config::Values;
-    use std::path::Path;
     use weir_core::SystemClock;
 
     fn config(data: &Path, master_key: Option<&str>) -> Config {

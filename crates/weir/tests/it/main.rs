@@ -9,6 +9,7 @@ mod aws_versions;
 mod bad_database;
 mod bad_objects;
 mod bad_world;
+mod copying;
 mod crashes;
 mod crowds;
 mod doors;
