@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_core::{Action, Caller, Digest, Error, Result, Timestamp};
+use weir_store::BlobKind;
 use weir_store::rows::{AuditRow, BlobRow, BlobState, DomainRow, Id};
-use weir_store::{BlobKind, Listed};
 
 /// How many rows are looked at in one query.
 const PAGE: usize = 2_000;
@@ -404,15 +404,18 @@ impl Collector<'_> {
 
     /// Erases files that never got a row: their upload ended between the one and the other.
     async fn take_unlisted(&self, domain: &Id) -> Result<()> {
-        let mut listing = self.registry.inner.store.blobs().list(domain, BlobKind::Asset);
+        let blobs = self.registry.inner.store.blobs();
+        let mut listing = blobs.list(domain, BlobKind::Asset);
         while let Some(page) = listing.try_next().await? {
             self.check().await?;
             let digests: Vec<Digest> = page.iter().map(|found| found.digest).collect();
             let known = self.registry.inner.store.read().await?.known_blobs(domain, &digests).await?;
-            let strays: Vec<&Listed> = page.iter().filter(|found| !known.contains(&found.digest)).collect();
-            self.tell(|found| strays.iter().for_each(|stray| found.without_row.add(stray.size)));
-            let old = strays.iter().filter(|stray| stray.modified <= self.until);
-            let old: Vec<(Digest, u64)> = old.map(|stray| (stray.digest, stray.size)).collect();
+            let mut old = Vec::new();
+            for stray in page.iter().filter(|found| !known.contains(&found.digest)) {
+                let Some(facts) = blobs.facts(domain, BlobKind::Asset, stray).await? else { continue };
+                self.tell(|found| found.without_row.add(facts.size));
+                old.extend((facts.modified <= self.until).then_some((stray.digest, facts.size)));
+            }
             if self.lease.is_none() {
                 continue;
             }
@@ -449,15 +452,16 @@ impl Collector<'_> {
             let known =
                 self.registry.inner.store.read().await?.known_documents(domain, &digests, until).await?;
             for stray in page.iter().filter(|found| !known.contains(&found.digest)) {
-                let old = stray.modified <= self.until;
+                let Some(facts) = blobs.facts(domain, BlobKind::Document, stray).await? else { continue };
+                let old = facts.modified <= self.until;
                 self.tell(|found| {
                     let tally = if old { &mut found.erasable } else { &mut found.waiting };
-                    tally.add(stray.size);
+                    tally.add(facts.size);
                 });
                 if old && self.lease.is_some() {
                     blobs.delete(&BlobKind::Document.key(domain, stray.digest)).await?;
-                    self.tell(|found| found.erased.add(stray.size));
-                    self.count(stray.size);
+                    self.tell(|found| found.erased.add(facts.size));
+                    self.count(facts.size);
                 }
             }
         }
@@ -475,8 +479,11 @@ impl Collector<'_> {
             let mut listing = blobs.list(id, kind);
             while let Some(page) = listing.try_next().await? {
                 self.check().await?;
-                page.iter().for_each(|found| all.add(found.size));
-                waits |= page.iter().any(|found| found.modified > self.until);
+                for found in &page {
+                    let Some(facts) = blobs.facts(id, kind, found).await? else { continue };
+                    all.add(facts.size);
+                    waits |= facts.modified > self.until;
+                }
             }
         }
         self.tell(|found| *(if waits { &mut found.waiting } else { &mut found.erasable }) = all);

@@ -82,6 +82,13 @@ impl BlobKind {
 pub struct Listed {
     /// Its name.
     pub digest: Digest,
+    /// What the listing told besides; a folder's tells names alone.
+    facts: Option<Facts>,
+}
+
+/// What is known of a kept object without opening it.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
     /// How many bytes it has, its header apart.
     pub size: u64,
     /// When it was written.
@@ -361,6 +368,23 @@ impl Blobs {
                 listed.boxed()
             }
             Place::Objects(objects) => objects.list(&path),
+        }
+    }
+
+    /// What is known of an object that a listing found; `None` when it was removed since.
+    pub async fn facts(
+        &self,
+        domain: &Id,
+        kind: BlobKind,
+        listed: &Listed,
+    ) -> Result<Option<Facts>, BlobError> {
+        match (&self.place, listed.facts) {
+            (_, Some(facts)) => Ok(Some(facts)),
+            (Place::Folder(folder), None) => {
+                let (folder, path) = (folder.clone(), kind.key(domain, listed.digest).path());
+                blocking(move || folder.facts(&path)).await
+            }
+            (Place::Objects(_), None) => Ok(None),
         }
     }
 

@@ -15,7 +15,7 @@ mod store;
 #[cfg(test)]
 mod suite;
 
-pub use blob::{Blob, BlobError, BlobKey, BlobKind, BlobUrl, Blobs, Durability, Listed};
+pub use blob::{Blob, BlobError, BlobKey, BlobKind, BlobUrl, Blobs, Durability, Facts, Listed};
 pub use db::{DatabaseUrl, Engine, Listener, Session};
 pub use error::DbError;
 pub use id::new_id;

@@ -4,7 +4,7 @@
 use super::checked::Stamp;
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
-use super::{BlobError, Durability, Listed, MARK};
+use super::{BlobError, Durability, Facts, Listed, MARK};
 use crate::rows::Id;
 use crate::spool::Spooled;
 use bytes::Bytes;
@@ -142,28 +142,29 @@ impl Folder {
         Ok(names)
     }
 
-    /// The blobs below a folder whose digest begins with `shard`.
+    /// The blobs below a folder whose digest begins with `shard`. To look at each of a million files takes long, so
+    /// only their names are read.
     pub(crate) fn list(&self, path: &str, shard: u8) -> Result<Vec<Listed>, BlobError> {
         let first = format!("{shard:02x}");
         let mut found = Vec::new();
         for entry in self.entries(&format!("{path}/{first}"))? {
-            let entry = entry?;
-            let Some(digest) =
-                entry.file_name().to_str().and_then(|rest| Digest::parse(&format!("{first}{rest}")))
-            else {
-                continue;
-            };
-            let told = match entry.metadata() {
-                Ok(told) => told,
-                // Removed since the folder was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let modified = told.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
-            let modified = modified.unwrap_or(Timestamp::UNIX_EPOCH);
-            found.push(Listed { digest, size: told.len().saturating_sub(HEADER_BYTES), modified });
+            let name = entry?.file_name();
+            let digest = name.to_str().and_then(|rest| Digest::parse(&format!("{first}{rest}")));
+            found.extend(digest.map(|digest| Listed { digest, facts: None }));
         }
         Ok(found)
+    }
+
+    /// What is known of a blob; `None` if there is none.
+    pub(crate) fn facts(&self, path: &str) -> Result<Option<Facts>, BlobError> {
+        let told = match fs_err::metadata(self.root.join(path)) {
+            Ok(told) => told,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let modified = told.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+        let modified = modified.unwrap_or(Timestamp::UNIX_EPOCH);
+        Ok(Some(Facts { size: told.len().saturating_sub(HEADER_BYTES), modified }))
     }
 
     fn entries(&self, path: &str) -> io::Result<impl Iterator<Item = io::Result<fs_err::DirEntry>>> {

@@ -3,7 +3,7 @@
 use super::checked::Stamp;
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
-use super::{BlobError, Listed, MARK};
+use super::{BlobError, Facts, Listed, MARK};
 use crate::rows::Id;
 use crate::spool::Spooled;
 use bytes::Bytes;
@@ -102,7 +102,8 @@ impl Objects {
             let (rest, first) = (parts.next()?, parts.next()?);
             let modified = Timestamp::from_microsecond(object.last_modified.timestamp_micros()).ok()?;
             let size = object.size.saturating_sub(HEADER_BYTES);
-            Some(Listed { digest: Digest::parse(&format!("{first}{rest}"))?, size, modified })
+            let digest = Digest::parse(&format!("{first}{rest}"))?;
+            Some(Listed { digest, facts: Some(Facts { size, modified }) })
         };
         let found = self.store.list(Some(&Path::from(path)));
         let found =

@@ -349,8 +349,12 @@ async fn kept_objects_are_listed_by_domain_and_kind() {
 
 async fn listed(blobs: &crate::Blobs, domain: &Id, kind: BlobKind) -> Vec<(Digest, u64)> {
     let pages: Vec<_> = blobs.list(domain, kind).try_collect().await.expect("a listing");
-    let mut found: Vec<_> = pages.into_iter().flatten().collect();
-    assert!(found.iter().all(|found| found.modified > at(1_600_000_000)), "{found:?}");
-    found.sort_by_key(|found| found.digest);
-    found.into_iter().map(|found| (found.digest, found.size)).collect()
+    let mut found = Vec::new();
+    for listed in pages.into_iter().flatten() {
+        let facts = blobs.facts(domain, kind, &listed).await.expect("an answer").expect("it is there");
+        assert!(facts.modified > at(1_600_000_000), "{facts:?}");
+        found.push((listed.digest, facts.size));
+    }
+    found.sort();
+    found
 }
