@@ -14,7 +14,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use weir_core::digest::Sha256;
 
 /// The bytes of a blob, piece by piece.
@@ -24,11 +24,11 @@ pub(super) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 pub const SMALL: u64 = 64 << 10;
 /// Larger ones are read in pieces of up to this size.
 pub const PIECE: u64 = 256 << 10;
-/// Of the beginning of a file they are smaller: that much the kernel takes for a reader who takes nothing.
-const FIRST_PIECE: u64 = 64 << 10;
-const BEGINNING: u64 = 4 << 20;
-/// Who asks for the next piece so soon is quick.
-const QUICK: Duration = Duration::from_millis(100);
+/// Beside so many other readers they are smaller: thousands of slow ones would hold much memory.
+const MANY_READERS: usize = 64;
+const SMALL_PIECE: u64 = 64 << 10;
+/// Streams of files in this process.
+static READERS: AtomicUsize = AtomicUsize::new(0);
 
 /// An open blob. A folder's stays readable when it is deleted meanwhile.
 #[derive(Debug)]
@@ -205,24 +205,37 @@ fn checked(
     })
 }
 
-/// Only who is quick for a while gets large pieces, so that thousands of slow readers hold little memory.
+/// Counts a stream of a file for as long as it lives.
+struct Reader;
+
+impl Reader {
+    fn new() -> Self {
+        READERS.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
-    let quick_from = range.start + BEGINNING;
-    stream::try_unfold((file, range, Instant::now()), move |(file, range, given)| async move {
+    stream::try_unfold((file, range, Reader::new()), |(file, range, reader)| async move {
         if range.is_empty() {
             return Ok(None);
         }
-        let is_quick = range.start >= quick_from && given.elapsed() < QUICK;
-        let size = if is_quick { PIECE } else { FIRST_PIECE };
+        let size = if READERS.load(Ordering::Relaxed) > MANY_READERS { SMALL_PIECE } else { PIECE };
         let end = range.end.min(range.start + size);
-        let reader = file.clone();
+        let source = file.clone();
         let piece = blocking(move || {
             let mut piece = vec![0; (end - range.start) as usize];
-            reader.read_exact_at(&mut piece, range.start + HEADER_BYTES)?;
+            source.read_exact_at(&mut piece, range.start + HEADER_BYTES)?;
             Ok::<_, io::Error>(Bytes::from(piece))
         })
         .await?;
-        Ok(Some((piece, (file, end..range.end, Instant::now()))))
+        Ok(Some((piece, (file, end..range.end, reader))))
     })
 }
 
