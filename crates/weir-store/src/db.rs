@@ -163,8 +163,13 @@ impl Database {
                 found
             }
             DatabaseUrl::Postgres(url) => {
+                let options = postgres_options(url)?;
+                // A pool would try for a while and then no more know why.
+                let reached = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await;
+                let reached = reached.map_err(|_| DbError::unavailable("no connection in time"))?;
+                reached.map_err(of)?.close().await.map_err(of)?;
                 let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
-                let pool = pool.connect_with(postgres_options(url)?).await.map_err(of)?;
+                let pool = pool.connect_with(options).await.map_err(of)?;
                 let mut session = Session { inner: Inner::Postgres(pool.acquire().await.map_err(of)?) };
                 let found = pending(&mut session).await;
                 drop(session);

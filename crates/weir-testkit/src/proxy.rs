@@ -162,10 +162,9 @@ async fn serve(shared: &Shared, mut client: TcpStream) {
     match behaviour {
         Behaviour::Refuse => {}
         Behaviour::Answer { methods, head, body } => {
-            match answer_in_place(shared, &mut client, &methods, &head, &body).await {
-                // A request that is not answered here, to be passed on with what follows it.
-                Some(begun) => relay(shared, client, &begun).await,
-                None => {}
+            // A request that is not answered here is passed on with what follows it.
+            if let Some(begun) = answer_in_place(shared, &mut client, &methods, &head, &body).await {
+                relay(shared, client, &begun).await;
             }
         }
         Behaviour::CutBodies(bytes) => cut_body(shared, client, bytes).await,
