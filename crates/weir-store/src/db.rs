@@ -3,6 +3,7 @@
 //! `collate "C"`, a null has a type, times are microseconds.
 
 mod bell;
+mod postgres;
 mod row;
 mod value;
 mod writer;
@@ -15,15 +16,15 @@ pub(crate) use value::Value;
 use crate::error::DbError;
 use crate::migrate::{migrate, pending};
 use futures_util::future::BoxFuture;
+use postgres::{Held, PATIENCE};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
+use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use sqlx::sqlite::{
     Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 use value::bind;
 use weir_core::Timestamp;
@@ -31,10 +32,6 @@ use writer::Writer;
 
 /// Readers of an SQLite file; each is a thread.
 const SQLITE_READERS: u32 = 4;
-/// Connections to PostgreSQL.
-const POSTGRES_CONNECTIONS: u32 = 16;
-/// How long a request waits for a connection before it is told that the database does not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How many values a list in one statement holds at most. A power of two: see `expand`.
 const LIST: usize = 512;
 
@@ -100,7 +97,7 @@ impl DatabaseUrl {
 /// An open database with its tables up to date.
 pub(crate) enum Database {
     Sqlite { readers: SqlitePool, writer: Writer },
-    Postgres { pool: PgPool, bell: Bell },
+    Postgres { pool: PgPool, bell: Bell, url: String },
 }
 
 impl Database {
@@ -127,14 +124,11 @@ impl Database {
                 Ok(Self::Sqlite { readers, writer: Writer::start(session) })
             }
             DatabaseUrl::Postgres(url) => {
-                let pool = PgPoolOptions::new()
-                    .max_connections(POSTGRES_CONNECTIONS)
-                    .acquire_timeout(PATIENCE)
-                    .connect_with(postgres_options(url)?)
-                    .await
-                    .map_err(|e| DbError::of("database", e))?;
-                let transaction = pool.begin().await.map_err(|e| DbError::of("database", e))?;
-                let mut session = Session { inner: Inner::PostgresWriter(transaction) };
+                let pool = postgres::node_pool(url).await?;
+                let mut connection = Held::acquire(&pool).await?;
+                connection.unlimited();
+                let mut session = Session { inner: Inner::Postgres(connection) };
+                session.begin().await?;
                 session
                     .script("database", "set local statement_timeout = 0; set local lock_timeout = 0")
                     .await?;
@@ -143,7 +137,7 @@ impl Database {
                 migrate(&mut session, now).await?;
                 session.commit().await?;
                 let bell = Bell::hang(pool.clone());
-                Ok(Self::Postgres { pool, bell })
+                Ok(Self::Postgres { pool, bell, url: url.clone() })
             }
         }
     }
@@ -163,14 +157,13 @@ impl Database {
                 found
             }
             DatabaseUrl::Postgres(url) => {
-                let options = postgres_options(url)?;
+                let options = postgres::options(url)?;
                 // A pool would try for a while and then no more know why.
                 let reached = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await;
                 let reached = reached.map_err(|_| DbError::unavailable("no connection in time"))?;
                 reached.map_err(of)?.close().await.map_err(of)?;
-                let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE);
-                let pool = pool.connect_with(options).await.map_err(of)?;
-                let mut session = Session { inner: Inner::Postgres(pool.acquire().await.map_err(of)?) };
+                let pool = postgres::pool(options, 1).await?;
+                let mut session = Session { inner: Inner::Postgres(Held::acquire(&pool).await?) };
                 let found = pending(&mut session).await;
                 drop(session);
                 pool.close().await;
@@ -188,10 +181,12 @@ impl Database {
 
     pub(crate) async fn read(&self) -> Result<Session, DbError> {
         let inner = match self {
-            Self::Sqlite { readers, .. } => readers.acquire().await.map(Inner::Sqlite),
-            Self::Postgres { pool, .. } => pool.acquire().await.map(Inner::Postgres),
+            Self::Sqlite { readers, .. } => {
+                Inner::Sqlite(readers.acquire().await.map_err(|e| DbError::of("database", e))?)
+            }
+            Self::Postgres { pool, .. } => Inner::Postgres(Held::acquire(pool).await?),
         };
-        Ok(Session { inner: inner.map_err(|e| DbError::of("database", e))? })
+        Ok(Session { inner })
     }
 
     pub(crate) async fn write<T, E>(
@@ -205,8 +200,8 @@ impl Database {
         match self {
             Self::Sqlite { writer, .. } => writer.write(work).await,
             Self::Postgres { pool, .. } => {
-                let transaction = pool.begin().await.map_err(|e| DbError::of("database", e))?;
-                let mut session = Session { inner: Inner::PostgresWriter(transaction) };
+                let mut session = Session { inner: Inner::Postgres(Held::acquire(pool).await?) };
+                session.begin().await?;
                 // An error drops the session, which rolls the transaction back.
                 let done = work(&mut session).await?;
                 session.commit().await?;
@@ -222,7 +217,12 @@ impl Database {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres { pool, .. } => pool.close().await,
+            Self::Postgres { pool, .. } => {
+                // What is still held was promised to nobody.
+                if tokio::time::timeout(PATIENCE, pool.close()).await.is_err() {
+                    tracing::warn!("connections to the database were not given back in time");
+                }
+            }
         }
     }
 
@@ -237,7 +237,7 @@ impl Database {
     pub(crate) async fn listen(&self) -> Result<Option<Listener>, DbError> {
         match self {
             Self::Sqlite { .. } => Ok(None),
-            Self::Postgres { pool, .. } => Ok(Some(Listener::new(pool).await?)),
+            Self::Postgres { url, .. } => Ok(Some(Listener::new(url).await?)),
         }
     }
 }
@@ -255,16 +255,6 @@ fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .collation("C", |left, right| left.cmp(right))
 }
 
-fn postgres_options(url: &str) -> Result<PgConnectOptions, DbError> {
-    let options = PgConnectOptions::from_str(url).map_err(|e| DbError::of("database", e))?;
-    // A server that hangs must not hold requests for ever.
-    Ok(options.options([
-        ("statement_timeout", "20s"),
-        ("lock_timeout", "10s"),
-        ("idle_in_transaction_session_timeout", "60s"),
-    ]))
-}
-
 /// A connection that reads, or a transaction that writes. All queries are methods of it; those that
 /// change anything fail on a session that only reads.
 pub struct Session {
@@ -274,13 +264,12 @@ pub struct Session {
 enum Inner {
     Sqlite(PoolConnection<Sqlite>),
     SqliteWriter(SqliteConnection),
-    Postgres(PoolConnection<Postgres>),
-    PostgresWriter(Transaction<'static, Postgres>),
+    Postgres(Held),
 }
 
 enum Connection<'a> {
     Sqlite(&'a mut SqliteConnection),
-    Postgres(&'a mut PgConnection),
+    Postgres(&'a mut Held),
 }
 
 impl Session {
@@ -288,7 +277,7 @@ impl Session {
     pub fn engine(&self) -> Engine {
         match self.inner {
             Inner::Sqlite(_) | Inner::SqliteWriter(_) => Engine::Sqlite,
-            Inner::Postgres(_) | Inner::PostgresWriter(_) => Engine::Postgres,
+            Inner::Postgres(_) => Engine::Postgres,
         }
     }
 
@@ -305,8 +294,7 @@ impl Session {
         match &mut self.inner {
             Inner::Sqlite(connection) => Connection::Sqlite(connection),
             Inner::SqliteWriter(connection) => Connection::Sqlite(connection),
-            Inner::Postgres(connection) => Connection::Postgres(connection),
-            Inner::PostgresWriter(transaction) => Connection::Postgres(transaction),
+            Inner::Postgres(held) => Connection::Postgres(held),
         }
     }
 
@@ -327,8 +315,9 @@ impl Session {
                 let rows = bind::<Sqlite>(sql, values).fetch_all(connection).await;
                 rows.map(|rows| rows.into_iter().map(|row| Row::sqlite(table, row)).collect())
             }
-            Connection::Postgres(connection) => {
-                let rows = bind::<Postgres>(sql, values).fetch_all(connection).await;
+            Connection::Postgres(held) => {
+                let query = bind::<Postgres>(sql, values);
+                let rows = held.run(async |connection| query.fetch_all(connection).await).await;
                 rows.map(|rows| rows.into_iter().map(|row| Row::postgres(table, row)).collect())
             }
         };
@@ -374,8 +363,10 @@ impl Session {
             Connection::Sqlite(connection) => {
                 bind::<Sqlite>(sql, values).execute(connection).await.map(|done| done.rows_affected())
             }
-            Connection::Postgres(connection) => {
-                bind::<Postgres>(sql, values).execute(connection).await.map(|done| done.rows_affected())
+            Connection::Postgres(held) => {
+                let query = bind::<Postgres>(sql, values);
+                let done = held.run(async |connection| query.execute(connection).await).await;
+                done.map(|done| done.rows_affected())
             }
         };
         done.map_err(|e| DbError::of(table, e))
@@ -412,15 +403,18 @@ impl Session {
     pub(crate) async fn script(&mut self, table: &'static str, sql: &'static str) -> Result<(), DbError> {
         let done = match self.executor() {
             Connection::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()),
-            Connection::Postgres(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()),
+            Connection::Postgres(held) => {
+                held.run(async |connection| sqlx::raw_sql(sql).execute(connection).await.map(|_| ())).await
+            }
         };
         done.map_err(|e| DbError::of(table, e))
     }
 
     /// PostgreSQL would let a session that reads write outside a transaction; SQLite would not.
     fn must_write(&self, table: &'static str) -> Result<(), DbError> {
-        match self.inner {
-            Inner::SqliteWriter(_) | Inner::PostgresWriter(_) => Ok(()),
+        match &self.inner {
+            Inner::SqliteWriter(_) => Ok(()),
+            Inner::Postgres(held) if held.in_transaction => Ok(()),
             Inner::Sqlite(_) | Inner::Postgres(_) => {
                 let source = sqlx::Error::InvalidArgument("this session only reads".to_owned());
                 Err(DbError::of(table, source))
@@ -428,13 +422,20 @@ impl Session {
         }
     }
 
-    /// Ends a PostgreSQL transaction; SQLite's are ended by the writer.
-    async fn commit(self) -> Result<(), DbError> {
-        match self.inner {
-            Inner::PostgresWriter(transaction) => {
-                transaction.commit().await.map_err(|e| DbError::of("database", e))
-            }
-            Inner::Sqlite(_) | Inner::SqliteWriter(_) | Inner::Postgres(_) => Ok(()),
+    /// Begins a PostgreSQL transaction, undone unless it is committed; SQLite's are begun by the writer.
+    async fn begin(&mut self) -> Result<(), DbError> {
+        if let Inner::Postgres(held) = &mut self.inner {
+            // Before it is sent: it may begin although nobody waits for the answer any more.
+            held.in_transaction = true;
+        }
+        self.script("database", "begin").await
+    }
+
+    /// Commits a PostgreSQL transaction; SQLite's are ended by the writer.
+    async fn commit(mut self) -> Result<(), DbError> {
+        match &mut self.inner {
+            Inner::Postgres(held) => held.commit().await,
+            Inner::Sqlite(_) | Inner::SqliteWriter(_) => Ok(()),
         }
     }
 

@@ -66,9 +66,11 @@ impl DbError {
                 let hint = if is_sqlite_disk_error(&code) { "; is the disk full?" } else { "" };
                 Self::unavailable(format_args!("{}{hint}", cause.message()))
             }
+            sqlx::Error::PoolTimedOut => Self::unavailable("no connection to it was free in time"),
+            // What is no protocol is how a connection looks that breaks off in the middle of something.
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
-            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Self::unavailable(&error),
             _ => Self::Driver { table, source: Arc::new(error) },
@@ -89,7 +91,8 @@ impl DbError {
 /// byte is the kind; PostgreSQL's SQLSTATEs are five characters, of which two are the class.
 fn passes_by_itself(code: &str) -> bool {
     if code.len() == 5 && !code.starts_with("40") {
-        return matches!(&code[..2], "08" | "53" | "57" | "58") || code == "25006";
+        return matches!(&code[..2], "08" | "53" | "57" | "58")
+            || matches!(code, "25006" | "25P03" | "55P03");
     }
     if matches!(code, "40001" | "40P01") {
         return true;
@@ -123,7 +126,10 @@ mod tests {
 
     #[test]
     fn failures_that_pass_by_themselves_are_told_from_faults() {
-        for code in ["5", "13", "14", "261", "3850", "08006", "53100", "57P01", "25006", "40001", "40P01"] {
+        for code in [
+            "5", "13", "14", "261", "3850", "08006", "53100", "57P01", "25006", "25P03", "55P03", "40001",
+            "40P01",
+        ] {
             assert!(passes_by_itself(code), "{code}");
         }
         for code in ["1", "19", "787", "42601", "22021", "23503", "11"] {

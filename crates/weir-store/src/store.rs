@@ -15,6 +15,9 @@ use weir_core::{Clock, SystemClock, SystemSecrets, Timestamp};
 /// The setting that names the blob store of a database.
 const BLOB_STORE: &str = "blob-store";
 
+/// How long a sign of life of database and blobs may take together.
+const HEALTH: Duration = Duration::from_secs(5);
+
 /// All that Weir remembers. Cloning is cheap; every clone is the same store.
 #[derive(Clone)]
 pub struct Store {
@@ -192,10 +195,14 @@ impl Store {
         &self.inner.spool
     }
 
-    /// Whether the database answers and the blob store takes bytes, for `/readyz`.
+    /// Whether the database answers and the blob store takes bytes, for `/readyz`; soon, whatever the answer.
     pub async fn health(&self) -> weir_core::Result<()> {
-        self.read().await?.ping().await?;
-        Ok(self.blobs().health().await?)
+        let asked = async {
+            self.read().await?.ping().await?;
+            Ok(self.blobs().health().await?)
+        };
+        let late = |_| weir_core::Error::unavailable("the database or the blob store did not answer in time");
+        tokio::time::timeout(HEALTH, asked).await.map_err(late)?
     }
 
     /// Finishes writes that were handed over and closes the database; later calls find it unavailable.

@@ -13,12 +13,13 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
 use weir_core::{Digest, Timestamp};
 
-/// Above this a blob is sent in parts of this size.
-const PART: usize = 8 << 20;
+/// Above this a blob is sent in parts of this size, the smallest that S3 takes: each has the time of one silence.
+const PART: usize = 5 << 20;
 
 /// How many are listed at a time.
 const LISTED: usize = 500;
@@ -42,10 +43,9 @@ impl Objects {
         if let Err(error) = sent {
             // What was sent in parts is given up; if that fails too, the store's own rules clean it up.
             let _ = writer.abort().await;
-            return Err(error.into());
+            return Err(whose(error));
         }
-        writer.shutdown().await?;
-        Ok(())
+        writer.shutdown().await.map_err(whose)
     }
 
     pub(crate) async fn open(&self, path: &str) -> Result<Option<(Blob, Stamp)>, BlobError> {
@@ -55,7 +55,7 @@ impl Objects {
         let options = GetOptions { range: Some(range), ..GetOptions::default() };
         let found = match self.store.get_opts(&location, options).await {
             Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let object_size = found.meta.size;
@@ -68,9 +68,11 @@ impl Objects {
     }
 
     pub(crate) async fn exists(&self, path: &str) -> Result<bool, BlobError> {
-        match self.store.head(&Path::from(path)).await {
+        // Not HEAD, whose answer does not say whether the object or the whole bucket is absent.
+        let options = GetOptions { range: Some(GetRange::Bounded(0..1)), ..GetOptions::default() };
+        match self.store.get_opts(&Path::from(path), options).await {
             Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) if is_absent(&error) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -119,7 +121,7 @@ impl Objects {
     pub(crate) async fn mark(&self) -> Result<Option<String>, BlobError> {
         match self.store.get(&Path::from(MARK)).await {
             Ok(found) => Ok(Some(String::from_utf8_lossy(&found.bytes().await?).into_owned())),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -142,4 +144,17 @@ fn stamp(object: &ObjectMeta) -> Stamp {
     let mut hasher = DefaultHasher::new();
     object.e_tag.hash(&mut hasher);
     Stamp(hasher.finish(), object.last_modified.timestamp_micros(), 0)
+}
+
+/// Whether there is no such object; a bucket that is not there says nothing about its objects.
+fn is_absent(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { source, .. } if !source.to_string().contains("NoSuchBucket"))
+}
+
+/// An error of the object store comes wrapped as one of input and output; one of the spool is that.
+fn whose(error: io::Error) -> BlobError {
+    match error.downcast::<object_store::Error>() {
+        Ok(error) => BlobError::Objects(error),
+        Err(error) => BlobError::Io(error),
+    }
 }

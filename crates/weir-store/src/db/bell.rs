@@ -1,6 +1,7 @@
 //! Waking other nodes: `NOTIFY` and `LISTEN`. A ring says only that there is something to read; who misses one
 //! finds it when it looks the next time anyway.
 
+use super::postgres::{self, Held, PATIENCE};
 use crate::error::DbError;
 use sqlx::postgres::{PgListener, PgPool};
 use std::sync::Arc;
@@ -22,8 +23,7 @@ impl Bell {
         let task = tokio::spawn(async move {
             loop {
                 pulled.notified().await;
-                let rung = sqlx::query("select pg_notify($1, '')").bind(CHANNEL).execute(&pool).await;
-                if let Err(error) = rung {
+                if let Err(error) = ring(&pool).await {
                     tracing::debug!(%error, "other nodes were not woken; they look by themselves");
                 }
             }
@@ -35,6 +35,13 @@ impl Bell {
     pub(crate) fn ring(&self) {
         self.rope.notify_one();
     }
+}
+
+async fn ring(pool: &PgPool) -> Result<(), DbError> {
+    let mut held = Held::acquire(pool).await?;
+    let query = sqlx::query("select pg_notify($1, '')").bind(CHANNEL);
+    let rung = held.run(async |connection| query.execute(connection).await).await;
+    rung.map(|_| ()).map_err(|error| DbError::of("changes", error))
 }
 
 impl Drop for Bell {
@@ -49,11 +56,19 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub(crate) async fn new(pool: &PgPool) -> Result<Self, DbError> {
+    pub(crate) async fn new(url: &str) -> Result<Self, DbError> {
         let of = |error| DbError::of("changes", error);
-        let mut inner = PgListener::connect_with(pool).await.map_err(of)?;
-        inner.listen(CHANNEL).await.map_err(of)?;
-        Ok(Self { inner })
+        // Apart from the other connections: one that waits for a server that is gone keeps its place for long.
+        let pool = postgres::pool(postgres::options(url)?, 1).await?;
+        let listening = async {
+            let mut inner = PgListener::connect_with(&pool).await?;
+            inner.listen(CHANNEL).await?;
+            Ok(inner)
+        };
+        match tokio::time::timeout(PATIENCE, listening).await {
+            Ok(inner) => Ok(Self { inner: inner.map_err(of)? }),
+            Err(_) => Err(DbError::unavailable("it did not answer in time")),
+        }
     }
 
     /// Waits for the next ring. After an error the listener is of no use any more.
