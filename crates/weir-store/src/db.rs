@@ -190,7 +190,7 @@ impl Database {
         Ok(Session { inner })
     }
 
-    /// A session whose queries all see one moment. Its connection is not used again.
+    /// A session whose queries all see one moment.
     pub(crate) async fn snapshot(&self) -> Result<Session, DbError> {
         let mut session = self.read().await?;
         let begin = match &mut session.inner {
@@ -198,11 +198,12 @@ impl Database {
                 connection.close_on_drop();
                 "begin"
             }
-            Inner::Postgres(connection) => {
-                connection.close_on_drop();
+            Inner::Postgres(held) => {
+                held.unlimited();
+                held.in_transaction = true;
                 "begin isolation level repeatable read, read only; set local statement_timeout = 0"
             }
-            Inner::SqliteWriter(_) | Inner::PostgresWriter(_) => "",
+            Inner::SqliteWriter(_) => "",
         };
         session.script("database", begin).await?;
         Ok(session)
@@ -358,8 +359,8 @@ impl Session {
                     visit(Row::sqlite(table, row))?;
                 }
             }
-            Connection::Postgres(connection) => {
-                let mut rows = bind::<Postgres>(sql, &[]).fetch(connection);
+            Connection::Postgres(held) => {
+                let mut rows = bind::<Postgres>(sql, &[]).fetch(held.connection().map_err(of)?);
                 while let Some(row) = rows.try_next().await.map_err(of)? {
                     visit(Row::postgres(table, row))?;
                 }

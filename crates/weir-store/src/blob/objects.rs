@@ -83,8 +83,8 @@ impl Objects {
 
     pub(crate) async fn delete(&self, path: &str) -> Result<(), BlobError> {
         match self.store.delete(&Path::from(path)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) if !is_absent(&error) => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -116,8 +116,8 @@ impl Objects {
         let mut deleted = self.store.delete_stream(found);
         while let Some(done) = deleted.next().await {
             match done {
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if !is_absent(&error) => return Err(error.into()),
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(())

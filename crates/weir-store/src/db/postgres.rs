@@ -86,16 +86,19 @@ impl Held {
         self.limit = None;
     }
 
+    /// The connection itself, for what has no limit.
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        let connection = self.connection.as_mut().filter(|_| !self.silent);
+        connection.map(|connection| &mut **connection).ok_or_else(|| Error::Io(late()))
+    }
+
     /// Runs one statement within the limit.
     pub(super) async fn run<T>(
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time");
-        let connection = self.connection.as_mut().filter(|_| !self.silent);
-        let connection = connection.ok_or_else(|| Error::Io(late()))?;
         let limit = self.limit.unwrap_or(Duration::MAX);
-        let done = timeout(limit, statement(connection)).await.unwrap_or_else(|_| {
+        let done = timeout(limit, statement(self.connection()?)).await.unwrap_or_else(|_| {
             self.silent = true;
             Err(Error::Io(late()))
         });
@@ -114,6 +117,10 @@ impl Held {
         self.in_transaction = false;
         Ok(())
     }
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time")
 }
 
 impl Drop for Held {
