@@ -182,7 +182,7 @@ async fn a_setting_that_is_wrong_is_named_before_anything_starts() {
         ("master-key = 'x'", "'master-key' is no setting"),
         ("listen = ", "weir.toml"),
         ("[tls]\ncert = 'x'", "'tls' is no setting"),
-        ("database-url = 'postgres://weir:hunter2@db.example.test/weir'", "database-url"),
+        ("blob-url = 's3://key:hunter2@bucket'", "AWS_ACCESS_KEY_ID"),
     ] {
         fs_err::write(folder.path().join("weir.toml"), file).expect("a temporary folder can be written");
         for command in ["config", "serve"] {
