@@ -65,7 +65,7 @@ async fn client(
             continue;
         }
         // Nearly all go again at once, so that blobs are without name most of the time.
-        if there.len() > 1 || (dice >> 40) % 8 > 0 {
+        if there.len() > 1 || !(dice >> 40).is_multiple_of(8) {
             let victims: Vec<String> = there.keys().cloned().collect();
             if victims.is_empty() {
                 continue;
