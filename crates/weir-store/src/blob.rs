@@ -136,7 +136,7 @@ pub enum Durability {
 pub enum BlobError {
     /// The folder or the spool.
     #[error("the blob folder: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// The object store.
     #[error("the object store: {0}")]
     Objects(#[from] object_store::Error),
@@ -160,6 +160,16 @@ impl BlobError {
     /// Whether what is stored can never be given to anybody: its bytes or its header are damaged.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Corrupt { .. })
+    }
+}
+
+/// An error of the object store may come wrapped as one of input and output.
+impl From<io::Error> for BlobError {
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<object_store::Error>() {
+            Ok(error) => Self::Objects(error),
+            Err(error) => Self::Io(error),
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
 use weir_core::{Digest, Timestamp};
@@ -43,9 +42,10 @@ impl Objects {
         if let Err(error) = sent {
             // What was sent in parts is given up; if that fails too, the store's own rules clean it up.
             let _ = writer.abort().await;
-            return Err(whose(error));
+            return Err(error.into());
         }
-        writer.shutdown().await.map_err(whose)
+        writer.shutdown().await?;
+        Ok(())
     }
 
     pub(crate) async fn open(&self, path: &str) -> Result<Option<(Blob, Stamp)>, BlobError> {
@@ -154,12 +154,4 @@ fn stamp(object: &ObjectMeta) -> Stamp {
 /// Whether there is no such object; a bucket that is not there says nothing about its objects.
 fn is_absent(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotFound { source, .. } if !source.to_string().contains("NoSuchBucket"))
-}
-
-/// An error of the object store comes wrapped as one of input and output; one of the spool is that.
-fn whose(error: io::Error) -> BlobError {
-    match error.downcast::<object_store::Error>() {
-        Ok(error) => BlobError::Objects(error),
-        Err(error) => BlobError::Io(error),
-    }
 }

@@ -65,6 +65,9 @@ pub(crate) async fn publish_during(world: &World, name: &str, work: impl Future<
 /// Panics unless everything acknowledged is there byte for byte, and what was refused is there whole or not at
 /// all and can be published.
 pub(crate) async fn nothing_is_lost(world: &World, ledger: &Ledger) {
+    let (acknowledged, refused) = (ledger.acknowledged.len(), ledger.refused.len());
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("{test}: {acknowledged} acknowledged, {refused} refused; looking for each");
     for package in &ledger.acknowledged {
         is_whole(world, package).await;
     }
