@@ -10,9 +10,11 @@ use weir_testkit::sign::sign;
 use weir_testkit::{Answer, Credentials, ObjectStore, Postgres, Weir};
 
 const RUNS_FOR: Duration = Duration::from_secs(4);
+/// Nobody waits long for who erases.
+const PATIENCE: Duration = Duration::from_secs(40);
 const CLIENTS: usize = 6;
-/// So few that every one is published, deleted, erased and published again all the time.
-const CONTENTS: [&[u8]; 6] = [b"red", b"orange", b"yellow", b"green", b"blue", b"violet"];
+/// Twice as many as can be there while nearly all are deleted at once, and few enough to be published again soon.
+const CONTENTS: [&[u8]; 12] = [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9", b"10", b"11"];
 
 async fn publish(weir: &Weir, key: &Credentials, package: &str, version: &str, body: &[u8]) -> Answer {
     let url = format!(
@@ -109,6 +111,10 @@ async fn collector(weir: &Weir, key: &Credentials, over: &AtomicBool) -> u64 {
 
 async fn nothing_acknowledged_is_lost(nodes: &[Weir]) {
     let key = &nodes[0].credentials();
+    // The first collection has something to erase, however busy the machine is.
+    publish(&nodes[0], key, "before", "1", b"before").await.assert_status(200);
+    let path = format!("/v1/package/versions/delete?{}", query("before"));
+    nodes[0].api_as(key, "POST", &path, r#"{"versions":["1"]}"#).await.assert_status(200);
     let (start, over, erased) = (Instant::now(), AtomicBool::new(false), AtomicU64::new(0));
     let clients = async {
         let clients = (0..CLIENTS).map(|number| client(&nodes[number % nodes.len()], key, number, start));
@@ -120,6 +126,7 @@ async fn nothing_acknowledged_is_lost(nodes: &[Weir]) {
         erased.fetch_add(collector(weir, key, &over).await, Ordering::Relaxed);
     }));
     let (told, _) = tokio::join!(clients, collectors);
+    assert!(start.elapsed() < PATIENCE, "somebody waited for {:?}", start.elapsed());
     let (mut files, mut published, mut refused) = (0, 0, 0);
     for (number, (there, [taken, sent_away])) in told.into_iter().enumerate() {
         (published, refused) = (published + taken, refused + sent_away);
