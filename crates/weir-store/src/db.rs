@@ -344,6 +344,13 @@ impl Session {
         found.map_err(|e| DbError::of(table, e))
     }
 
+    /// Lets the statements of this session take as long as they like.
+    pub(crate) async fn unlimited(&mut self) -> Result<(), DbError> {
+        let Inner::Postgres(held) = &mut self.inner else { return Ok(()) };
+        held.unlimited();
+        self.script("database", "set local statement_timeout = 0").await
+    }
+
     /// Visits the rows of a query one by one, as they come, so that a large table takes no memory.
     pub(crate) async fn each<E: From<DbError>>(
         &mut self,
