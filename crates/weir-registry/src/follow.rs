@@ -7,37 +7,37 @@
 use crate::Registry;
 use crate::change::Outdated;
 use crate::topology::lock;
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use weir_core::{Error, Result};
-use weir_store::{DbError, Engine, Listener};
+use weir_store::rows::Standpoint;
+use weir_store::{DbError, Engine};
 
 /// How often is looked when nobody rings.
 const POLL: Duration = Duration::from_millis(250);
 /// How long word is kept for nodes that are cut off; one that was away for longer reads everything again.
 const KEPT: Duration = Duration::from_secs(600);
+/// How often it asks whether the database still allows this binary.
+const ASK: Duration = Duration::from_secs(60);
+/// How long it waits before it listens again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// When this node last knew that it had seen all changes.
+/// What this node knows of its standing among the others.
 pub(crate) struct Confirmed {
+    /// When it last knew that it had seen all changes.
     at: Mutex<Instant>,
+    /// Why it must not go on, if the database was upgraded past it.
+    refused: Mutex<Option<String>>,
 }
 
 impl Default for Confirmed {
     fn default() -> Self {
-        Self { at: Mutex::new(Instant::now()) }
+        Self { at: Mutex::new(Instant::now()), refused: Mutex::default() }
     }
-}
-
-/// What was seen of the word that others left.
-struct Follower {
-    horizon: i64,
-    /// Numbers, and their transactions, of what was seen at or above the horizon.
-    seen: BTreeMap<i64, i64>,
-    looked: Instant,
 }
 
 impl Registry {
@@ -46,6 +46,9 @@ impl Registry {
     pub fn check_current(&self) -> Result<()> {
         if self.inner.store.engine() == Engine::Sqlite {
             return Ok(());
+        }
+        if let Some(why) = &*lock(&self.inner.confirmed.refused) {
+            return Err(Error::unavailable(format!("the database does not allow this node any more: {why}")));
         }
         let silence = lock(&self.inner.confirmed.at).elapsed();
         if silence <= self.inner.settings.max_stale_authorization {
@@ -91,57 +94,57 @@ impl Registry {
     }
 
     async fn follow_for_ever(&self) {
-        let mut follower: Option<Follower> = None;
-        let mut listener: Option<Listener> = None;
-        let mut listened = None::<Instant>;
+        let rung = Arc::new(Notify::new());
+        // Apart, since a server without a free connection lets whoever connects wait, and looking must go on.
+        let listening = self.listen_for_ever(&rung);
+        let looking = async {
+            let mut seen: Option<Standpoint> = None;
+            let mut asked = None::<Instant>;
+            loop {
+                match tokio::time::timeout(PATIENCE, self.look(&mut seen)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "the changes of other nodes cannot be seen now"),
+                    Err(_) => tracing::warn!("the database does not say what other nodes changed"),
+                }
+                if asked.is_none_or(|at| at.elapsed() > ASK) {
+                    asked = Some(Instant::now());
+                    self.ask_whether_allowed().await;
+                }
+                // A ring or the time; either way it looks.
+                let _ = tokio::time::timeout(POLL, rung.notified()).await;
+            }
+        };
+        tokio::join!(listening, looking);
+    }
+
+    /// Passes rings on, and listens again when the connection was lost.
+    async fn listen_for_ever(&self, rung: &Notify) {
         loop {
-            if listener.is_none() && listened.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
-                listened = Some(Instant::now());
-                listener = self.inner.store.listen().await.unwrap_or_default();
-            }
-            match tokio::time::timeout(PATIENCE, self.look(&mut follower)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    listener = None;
-                    tracing::warn!(%error, "the changes of other nodes cannot be seen now");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-                Err(_) => tracing::warn!("the database does not say what other nodes changed"),
-            }
-            let rung = match &mut listener {
-                Some(listener) => tokio::time::timeout(POLL, listener.rung()).await,
-                None => {
-                    tokio::time::sleep(POLL).await;
-                    continue;
-                }
+            let lost = match self.inner.store.listen().await {
+                Ok(None) => return,
+                Ok(Some(mut listener)) => loop {
+                    match listener.rung().await {
+                        Ok(()) => rung.notify_one(),
+                        Err(error) => break error,
+                    }
+                },
+                Err(error) => error,
             };
-            if let Ok(Err(_)) = rung {
-                listener = None;
-            }
+            tracing::info!(error = %lost, "the database does not ring now; changes are looked for without it");
+            tokio::time::sleep(LISTEN_AGAIN).await;
         }
     }
 
-    /// Looks for word once. Errors leave the follower as it was.
-    async fn look(&self, follower: &mut Option<Follower>) -> Result<(), DbError> {
+    /// Looks for word once. After an error the next look begins where this one did.
+    async fn look(&self, seen: &mut Option<Standpoint>) -> Result<(), DbError> {
         let begun = Instant::now();
-        let mut session = self.inner.store.read().await?;
+        let mut session = self.inner.store.read_aside().await?;
         // Before the rows: what commits in between is seen twice rather than never.
-        let horizon = session.change_horizon().await?;
-        let known = follower.take_if(|known| known.looked.elapsed() < KEPT / 2);
-        let mut seen = BTreeMap::new();
-        match known {
-            Some(mut known) => {
-                let rows = match session.changes_since(known.horizon).await {
-                    Ok(rows) => rows,
-                    Err(error) => {
-                        *follower = Some(known);
-                        return Err(error);
-                    }
-                };
-                for row in rows {
-                    if known.seen.insert(row.sequence, row.transaction).is_some()
-                        || row.node == self.inner.instance
-                    {
+        let now = session.standpoint().await?;
+        match seen.as_ref().filter(|before| is_continued(before, &now)) {
+            Some(before) => {
+                for row in session.changes_since(before).await? {
+                    if row.node == self.inner.instance {
                         continue;
                     }
                     match Outdated::read(&row.body, self) {
@@ -149,16 +152,48 @@ impl Registry {
                         None => self.outdate_all(),
                     }
                 }
-                known.seen.retain(|_, transaction| *transaction >= horizon);
-                seen = known.seen;
             }
-            None => {
-                *follower = None;
-                self.outdate_all();
-            }
+            None => self.outdate_all(),
         }
-        *follower = Some(Follower { horizon, seen, looked: begun });
+        *seen = Some(now);
         *lock(&self.inner.confirmed.at) = begun;
         Ok(())
+    }
+
+    /// Finds out whether the database was upgraded so that this binary must not go on.
+    async fn ask_whether_allowed(&self) {
+        let asked = async { self.inner.store.read_aside().await?.check_allowed().await };
+        if let Ok(Err(error @ DbError::TooOld { .. })) = tokio::time::timeout(PATIENCE, asked).await {
+            tracing::error!(%error, "this node stops answering");
+            *lock(&self.inner.confirmed.refused) = Some(error.to_string());
+        }
+    }
+}
+
+/// Whether everything between two looks can be found: not after a time in which word may have been dropped, by the
+/// clock of the database, since that of a machine that was suspended stood still; nor when transactions are counted
+/// anew, as after a failover.
+fn is_continued(before: &Standpoint, now: &Standpoint) -> bool {
+    let away = Duration::try_from(now.at.duration_since(before.at)).unwrap_or(Duration::MAX);
+    now.oldest >= before.oldest && away < KEPT / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::Timestamp;
+
+    #[test]
+    fn after_a_long_time_away_and_after_a_failover_everything_is_read_again() {
+        let at = |second, oldest| Standpoint {
+            snapshot: String::new(),
+            oldest,
+            at: Timestamp::from_second(second).expect("in range"),
+        };
+        assert!(is_continued(&at(1000, 7), &at(1001, 7)));
+        assert!(is_continued(&at(1000, 7), &at(1200, 9)));
+        assert!(!is_continued(&at(1000, 7), &at(2000, 9)), "suspended");
+        assert!(!is_continued(&at(1000, 7), &at(1001, 6)), "another server");
+        assert!(!is_continued(&at(1000, 7), &at(900, 9)), "a clock that was set back");
     }
 }

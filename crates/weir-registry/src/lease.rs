@@ -44,7 +44,7 @@ impl Registry {
 
     async fn take_lease(&self, name: &str, holder: &str, life: Duration) -> Result<bool> {
         let (name, holder) = (name.to_owned(), holder.to_owned());
-        let work = self.inner.store.write(move |session| {
+        let work = self.inner.store.write_aside(move |session| {
             Box::pin(async move { Ok::<_, Error>(session.take_lease(&name, &holder, life).await?) })
         });
         work.await
@@ -92,7 +92,7 @@ impl Lease {
             if !was_held {
                 return;
             }
-            let released = store.write(move |session| {
+            let released = store.write_aside(move |session| {
                 Box::pin(async move { Ok::<_, Error>(session.release_lease(&name, &holder).await?) })
             });
             if let Err(error) = released.await {

@@ -33,6 +33,8 @@ use writer::Writer;
 
 /// Readers of an SQLite file; each is a thread.
 const SQLITE_READERS: u32 = 4;
+/// Connections for following, ringing and leases.
+const ASIDE: u32 = 2;
 /// How many values a list in one statement holds at most. A power of two: see `expand`.
 const LIST: usize = 512;
 
@@ -97,8 +99,17 @@ impl DatabaseUrl {
 
 /// An open database with its tables up to date.
 pub(crate) enum Database {
-    Sqlite { readers: SqlitePool, writer: Writer },
-    Postgres { pool: PgPool, bell: Bell, url: String },
+    Sqlite {
+        readers: SqlitePool,
+        writer: Writer,
+    },
+    Postgres {
+        pool: PgPool,
+        /// Apart, so that requests that wait for a busy package keep no node from following the others.
+        aside: PgPool,
+        bell: Bell,
+        url: String,
+    },
 }
 
 impl Database {
@@ -137,8 +148,9 @@ impl Database {
                 session.script("database", "select pg_advisory_xact_lock(7237461)").await?;
                 migrate(&mut session, now).await?;
                 session.commit().await?;
-                let bell = Bell::hang(pool.clone());
-                Ok(Self::Postgres { pool, bell, url: url.clone() })
+                let aside = postgres::pool(postgres::options(url)?, ASIDE).await?;
+                let bell = Bell::hang(aside.clone());
+                Ok(Self::Postgres { pool, aside, bell, url: url.clone() })
             }
         }
     }
@@ -190,6 +202,16 @@ impl Database {
         Ok(Session { inner })
     }
 
+    /// As `read`, for what a node does to stay one of several.
+    pub(crate) async fn read_aside(&self) -> Result<Session, DbError> {
+        match self {
+            Self::Sqlite { .. } => self.read().await,
+            Self::Postgres { aside, .. } => {
+                Ok(Session { inner: Inner::Postgres(Held::acquire(aside).await?) })
+            }
+        }
+    }
+
     /// A session whose queries all see one moment.
     pub(crate) async fn snapshot(&self) -> Result<Session, DbError> {
         let mut session = self.read().await?;
@@ -219,14 +241,22 @@ impl Database {
     {
         match self {
             Self::Sqlite { writer, .. } => writer.write(work).await,
-            Self::Postgres { pool, .. } => {
-                let mut session = Session { inner: Inner::Postgres(Held::acquire(pool).await?) };
-                session.begin().await?;
-                // An error drops the session, which rolls the transaction back.
-                let done = work(&mut session).await?;
-                session.commit().await?;
-                Ok(done)
-            }
+            Self::Postgres { pool, .. } => transaction(pool, work).await,
+        }
+    }
+
+    /// As `write`, for what a node does to stay one of several.
+    pub(crate) async fn write_aside<T, E>(
+        &self,
+        work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite { writer, .. } => writer.write(work).await,
+            Self::Postgres { aside, .. } => transaction(aside, work).await,
         }
     }
 
@@ -237,9 +267,10 @@ impl Database {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres { pool, .. } => {
+            Self::Postgres { pool, aside, .. } => {
+                let closing = async { tokio::join!(pool.close(), aside.close()) };
                 // What is still held was promised to nobody.
-                if tokio::time::timeout(PATIENCE, pool.close()).await.is_err() {
+                if tokio::time::timeout(PATIENCE, closing).await.is_err() {
                     tracing::warn!("connections to the database were not given back in time");
                 }
             }
@@ -260,6 +291,21 @@ impl Database {
             Self::Postgres { url, .. } => Ok(Some(Listener::new(url).await?)),
         }
     }
+}
+
+async fn transaction<T, E>(
+    pool: &PgPool,
+    work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>>,
+) -> Result<T, E>
+where
+    E: From<DbError>,
+{
+    let mut session = Session { inner: Inner::Postgres(Held::acquire(pool).await?) };
+    session.begin().await?;
+    // An error drops the session, which rolls the transaction back.
+    let done = work(&mut session).await?;
+    session.commit().await?;
+    Ok(done)
 }
 
 fn sqlite_options(path: &Path) -> SqliteConnectOptions {

@@ -381,12 +381,19 @@ pub struct PinRow {
 /// Word of a change, left by a node for the others.
 #[derive(Debug, Clone)]
 pub struct ChangeRow {
-    /// Its number; numbers do not become visible in order.
-    pub sequence: i64,
-    /// The transaction that left it.
-    pub transaction: i64,
     /// Who left it.
     pub node: String,
     /// What is out of date, as JSON.
     pub body: String,
+}
+
+/// Where a reader of changes stands.
+#[derive(Debug, Clone)]
+pub struct Standpoint {
+    /// The transactions it has seen, as PostgreSQL writes a snapshot.
+    pub snapshot: String,
+    /// The oldest transaction that was still running.
+    pub oldest: i64,
+    /// When, by the clock of the database.
+    pub at: Timestamp,
 }

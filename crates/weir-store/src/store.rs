@@ -208,6 +208,23 @@ impl Store {
         self.inner.database.write(work).await
     }
 
+    /// As [`Store::read`], over connections that requests do not use: for what a node does to stay one of several.
+    pub async fn read_aside(&self) -> Result<Session, DbError> {
+        self.inner.database.read_aside().await
+    }
+
+    /// As [`Store::write`], over connections that requests do not use.
+    pub async fn write_aside<T, E>(
+        &self,
+        work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.inner.database.write_aside(work).await
+    }
+
     /// Wakes the other nodes after a change of which word was left for them.
     pub fn ring(&self) {
         self.inner.database.ring();

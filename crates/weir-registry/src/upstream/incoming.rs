@@ -124,6 +124,15 @@ impl Registry {
         drop(session);
         let Some(AssetState::Held { digests, .. }) = asset.map(|asset| asset.state) else { return Ok(None) };
         let key = BlobKey::Asset { domain: wanted.domain.row.id.clone(), digest: digests.sha256 };
-        self.inner.store.blobs().open(&key).await.map_err(Error::from)
+        let blobs = self.inner.store.blobs();
+        // What was fetched long ago and rotted is no news of another node: then the registry must be asked.
+        let opened = match blobs.open_to_serve(&key).await {
+            Ok(Some(blob)) => blob.check_first().await.map(Some),
+            other => other,
+        };
+        match opened {
+            Err(error) if error.is_damage() => Ok(None),
+            opened => opened.map_err(Error::from),
+        }
     }
 }

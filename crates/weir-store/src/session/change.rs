@@ -1,13 +1,13 @@
 //! What nodes tell each other to read again. One process over SQLite has nobody to tell: there these do nothing.
 //!
-//! Rows become visible when their transactions commit, which is not the order of their numbers. So a reader begins
-//! not behind the last row it saw but at the oldest transaction that was still running when it looked before, and
-//! passes over what it has seen.
+//! Rows become visible when their transactions commit, which is not the order of their numbers. So a reader does not
+//! go on behind the last row it saw: it asks for the rows of all transactions that its last snapshot did not see.
 
 use crate::db::{Engine, Session};
 use crate::error::DbError;
-use crate::rows::ChangeRow;
+use crate::rows::{ChangeRow, Standpoint};
 use std::time::Duration;
+use weir_core::Timestamp;
 
 const TABLE: &str = "changes";
 
@@ -32,32 +32,43 @@ impl Session {
         Ok(())
     }
 
-    /// The transaction from which a reader who has seen everything has to look next time.
-    pub async fn change_horizon(&mut self) -> Result<i64, DbError> {
+    /// Where a reader stands who has seen everything up to now.
+    pub async fn standpoint(&mut self) -> Result<Standpoint, DbError> {
         if self.engine() == Engine::Sqlite {
-            return Ok(0);
+            return Ok(Standpoint { snapshot: String::new(), oldest: 0, at: Timestamp::UNIX_EPOCH });
         }
-        let sql = "select cast(cast(pg_snapshot_xmin(pg_current_snapshot()) as text) as bigint) as horizon";
+        let sql = "select cast(snapshot as text) as snapshot,
+                          cast(cast(pg_snapshot_xmin(snapshot) as text) as bigint) as oldest,
+                          cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as moment
+                   from (select pg_current_snapshot() as snapshot) now";
         let row = self.first(TABLE, sql, &[]).await?;
-        row.map_or(Err(DbError::unavailable("it tells no snapshot")), |row| row.integer("horizon"))
+        let row = row.ok_or_else(|| DbError::unavailable("it tells no snapshot"))?;
+        Ok(Standpoint {
+            snapshot: row.string("snapshot")?,
+            oldest: row.integer("oldest")?,
+            at: row.time("moment")?,
+        })
     }
 
-    /// What was left since a horizon, in no certain order; part of it may have been seen before.
-    pub async fn changes_since(&mut self, horizon: i64) -> Result<Vec<ChangeRow>, DbError> {
+    /// What was left for others since a standpoint, in no certain order.
+    pub async fn changes_since(&mut self, since: &Standpoint) -> Result<Vec<ChangeRow>, DbError> {
         if self.engine() == Engine::Sqlite {
             return Ok(Vec::new());
         }
-        let sql = "select sequence, transaction_id, node, body from changes where transaction_id >= $1";
-        let rows = self.all(TABLE, sql, &[horizon.into()]).await?;
-        let change = |row: &crate::db::Row| {
-            Ok(ChangeRow {
-                sequence: row.integer("sequence")?,
-                transaction: row.integer("transaction_id")?,
-                node: row.string("node")?,
-                body: row.string("body")?,
-            })
-        };
+        // The first condition is for the index alone.
+        let sql = "select sequence, node, body from changes
+                   where transaction_id >= $1
+                     and not pg_visible_in_snapshot(cast(cast(transaction_id as text) as xid8),
+                                                    cast($2 as pg_snapshot))";
+        let rows = self.all(TABLE, sql, &[since.oldest.into(), since.snapshot.as_str().into()]).await?;
+        let change =
+            |row: &crate::db::Row| Ok(ChangeRow { node: row.string("node")?, body: row.string("body")? });
         rows.iter().map(change).collect()
+    }
+
+    /// Refuses when the database was upgraded meanwhile and needs a newer binary than this one.
+    pub async fn check_allowed(&mut self) -> Result<(), DbError> {
+        crate::migrate::check(self).await
     }
 
     /// Drops word that is older than `age`, and counts it.

@@ -48,7 +48,7 @@ async fn survives(settings: impl Fn(Builder) -> Builder) {
     let key = weir.credentials();
     let door = Door { url: weir.url().to_owned(), token: weir.token("local").await };
     let mut random = Random(0x5eed);
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut all) = (0, Vec::new());
     for round in 0..rounds {
         let fetched: Vec<_> = (0..CLIENTS * 12).map(|at| package("public", round, at, &mut random)).collect();
         upstream.publish_all(fetched.iter().map(|(package, _)| package));
@@ -80,7 +80,13 @@ async fn survives(settings: impl Fn(Builder) -> Builder) {
         upstream.fail("/", Fault::Status(500));
         acknowledged += check(&weir, &door, &key, &deeds).await;
         upstream.heal();
+        all.extend(deeds);
     }
+    // No later kill took what an earlier one had left.
+    upstream.fail("/", Fault::Status(500));
+    check(&weir, &door, &key, &all).await;
+    weir.cli(&["verify"]).await.assert_ok();
+    eprintln!("kills: {rounds} rounds, {acknowledged} of {} deeds acknowledged, none lost", all.len());
     assert!(acknowledged > rounds, "only {acknowledged} of the deeds of {rounds} rounds were acknowledged");
     assert_eq!(weir.stop().await, Some(0));
 }
