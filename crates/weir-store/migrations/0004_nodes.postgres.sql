@@ -8,3 +8,9 @@ create table changes (
     body           text not null
 );
 create index changes_by_transaction on changes (transaction_id);
+
+-- Names are listed in the order of bytes, as SQLite does by itself; so the index of names serves listings too.
+alter table packages
+    alter column format type text collate "C",
+    alter column namespace type text collate "C",
+    alter column name type text collate "C";

@@ -182,7 +182,11 @@ impl Session {
         filter: &PackageFilter,
         page: &PageRequest,
     ) -> Result<Page<PackageRow>, DbError> {
-        let [format, namespace, name] = cursor::<3>(page)?;
+        let [mut format, namespace, name] = cursor::<3>(page)?;
+        if let Some(only) = filter.format.as_deref().filter(|_| page.after.is_empty()) {
+            // Nothing before it can be wanted.
+            format = only;
+        }
         let sql = "select package_id, repository_id, format, namespace, name, learned_publish,
                           learned_upstream, put_publish, put_upstream, first_internal_at,
                           first_external_at, metadata, sequence, created_at
@@ -193,8 +197,8 @@ impl Session {
                      and ($4 is null or substr(name, 1, length($4)) = $4)
                      and ($5 is null or coalesce(put_publish, learned_publish, 'ALLOW') = $5)
                      and ($6 is null or coalesce(put_upstream, learned_upstream, 'ALLOW') = $6)
-                     and (format collate \"C\", namespace collate \"C\", name collate \"C\") > ($7, $8, $9)
-                   order by format collate \"C\", namespace collate \"C\", name collate \"C\"
+                     and (format, namespace, name) > ($7, $8, $9)
+                   order by format, namespace, name
                    limit $10";
         let values = [
             repository.into(),
