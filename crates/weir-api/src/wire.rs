@@ -168,7 +168,7 @@ fn domain_description(info: &DomainInfo) -> Value {
         domain_summary(info),
         json!({
             "repositoryCount": info.repository_count,
-            "assetSizeBytes": info.asset_size_bytes,
+            "assetSizeBytes": info.asset_size_bytes.unwrap_or(0),
             "s3BucketArn": info.s3_bucket_arn,
         }),
     )

@@ -5,7 +5,7 @@ use crate::audit::{known, no_resource};
 use crate::change::Outdated;
 use crate::resource_tag::{add_tags, check_tags};
 use crate::scope::DomainRef;
-use crate::topology::absent_domain;
+use crate::topology::{absent_domain, lock};
 use serde_json::json;
 use weir_core::error::Resource;
 use weir_core::name::shown;
@@ -14,7 +14,10 @@ use weir_core::{
     ValidationReason, quota,
 };
 use weir_store::DbError;
-use weir_store::rows::DomainRow;
+use weir_store::rows::{DomainRow, Id};
+
+/// Counts of bytes remembered at once; when full they are forgotten.
+const MOST_COUNTS: usize = 1000;
 
 /// A domain as the control API shows it.
 #[derive(Debug, Clone)]
@@ -33,8 +36,8 @@ pub struct DomainInfo {
     pub encryption_key: String,
     /// How many repositories it has.
     pub repository_count: u64,
-    /// Bytes stored, each blob counted once.
-    pub asset_size_bytes: u64,
+    /// Bytes stored, each blob counted once; not told in lists.
+    pub asset_size_bytes: Option<u64>,
     /// ARN of the bucket AWS would use.
     pub s3_bucket_arn: String,
 }
@@ -66,7 +69,7 @@ impl Registry {
         };
         let arn = Arn::domain(region, &row.owner, name);
         let audit = self.audit(caller, Action::CreateDomain, &arn, &json!({}));
-        let info = self.domain_info(&row, 0, 0);
+        let info = self.domain_info(&row, 0, Some(0));
         self.change(Outdated::Topology, move |session| {
             Box::pin(async move {
                 let taken = || {
@@ -101,8 +104,27 @@ impl Registry {
     pub async fn describe_domain(&self, caller: &Caller, domain: &DomainRef) -> Result<DomainInfo> {
         let state = self.find_domain(caller, domain).await?;
         self.authorize_domain(caller, Action::DescribeDomain, &state.row)?;
-        let bytes = self.inner.store.read().await?.domain_asset_bytes(&state.row.id).await?;
-        Ok(self.domain_info(&state.row, state.repositories().count(), bytes))
+        let bytes = self.asset_bytes(&state.row.id).await?;
+        Ok(self.domain_info(&state.row, state.repositories().count(), Some(bytes)))
+    }
+
+    /// How many bytes a domain's assets occupy. Counting walks through all of them, so the number is kept for as
+    /// long as nothing changes.
+    async fn asset_bytes(&self, domain: &Id) -> Result<u64> {
+        // Read before the count, so that a change during it makes the next caller count again.
+        let generation = self.inner.generations.everything();
+        if let Some((made, bytes)) = lock(&self.inner.asset_bytes).get(domain)
+            && *made == generation
+        {
+            return Ok(*bytes);
+        }
+        let bytes = self.inner.store.read().await?.domain_asset_bytes(domain).await?;
+        let mut table = lock(&self.inner.asset_bytes);
+        if table.len() >= MOST_COUNTS {
+            table.clear();
+        }
+        table.insert(domain.clone(), (generation, bytes));
+        Ok(bytes)
     }
 
     /// DeleteDomain: at 0 repositories only; of an absent domain `None`.
@@ -138,7 +160,7 @@ impl Registry {
             // Its identifier is never used again, so nothing can be named in there any more.
             self.inner.store.blobs().delete_domain(&row.id).await?;
         }
-        Ok(deleted.map(|row| DomainInfo { status: "Deleted", ..self.domain_info(&row, 0, 0) }))
+        Ok(deleted.map(|row| DomainInfo { status: "Deleted", ..self.domain_info(&row, 0, Some(0)) }))
     }
 
     /// ListDomains of the caller's account, by name.
@@ -156,8 +178,7 @@ impl Registry {
         for row in &rows.items {
             let state = self.domain_state(&row.owner, &row.name).await?;
             let repositories = state.map_or(0, |state| state.repositories().count());
-            let bytes = self.inner.store.read().await?.domain_asset_bytes(&row.id).await?;
-            items.push(self.domain_info(row, repositories, bytes));
+            items.push(self.domain_info(row, repositories, None));
         }
         Ok(Page { items, next_token: rows.next_token })
     }
@@ -168,7 +189,7 @@ impl Registry {
         self.authorize(caller, action, &arn, &row.owner, || absent_domain(&row.name, &row.owner))
     }
 
-    fn domain_info(&self, row: &DomainRow, repositories: usize, asset_size_bytes: u64) -> DomainInfo {
+    fn domain_info(&self, row: &DomainRow, repositories: usize, asset_size_bytes: Option<u64>) -> DomainInfo {
         let region = &self.inner.settings.region;
         DomainInfo {
             name: row.name.clone(),

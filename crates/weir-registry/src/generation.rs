@@ -81,6 +81,12 @@ impl Generations {
         self.identity.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Changes with every change of what any repository holds.
+    pub(crate) fn everything(&self) -> u64 {
+        let held = self.holdings.iter().map(|slot| slot.load(Ordering::Acquire));
+        held.fold(self.topology(), u64::wrapping_add)
+    }
+
     /// Anything may have changed.
     pub(crate) fn all_changed(&self) {
         self.topology_changed();

@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) signing_keys: identity::SigningKeys,
     pub(crate) assets: open::AssetCache,
     pub(crate) indexes: view::IndexCache,
+    /// Bytes of domains, and the generation they were counted in.
+    pub(crate) asset_bytes: std::sync::Mutex<std::collections::HashMap<weir_store::rows::Id, (u64, u64)>>,
     pub(crate) upstream: upstream::Upstream,
     pub(crate) limits: limits::Limits,
     pub(crate) metrics: metrics::Metrics,
@@ -130,6 +132,7 @@ impl Registry {
             signing_keys: identity::SigningKeys::default(),
             assets: open::AssetCache::default(),
             indexes,
+            asset_bytes: std::sync::Mutex::default(),
             upstream,
             limits,
             metrics: metrics::Metrics::default(),

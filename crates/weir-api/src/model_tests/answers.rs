@@ -31,7 +31,7 @@ pub(super) fn answers() -> BTreeMap<&'static str, Value> {
         created_at: at,
         encryption_key: "arn:aws:kms:us-east-1:000000000000:key/1".into(),
         repository_count: 1,
-        asset_size_bytes: 2,
+        asset_size_bytes: Some(2),
         s3_bucket_arn: "arn:aws:s3:::assets".into(),
     };
     let repository = RepositoryInfo {

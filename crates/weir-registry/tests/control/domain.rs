@@ -12,7 +12,7 @@ async fn a_domain_is_made_described_and_deleted() {
     assert_eq!(made.arn.as_str(), "arn:aws:codeartifact:us-east-1:000000000000:domain/other");
     assert!(made.encryption_key.starts_with("arn:aws:kms:us-east-1:000000000000:key/"));
     let info = registry.describe_domain(admin, &domain("other")).await.expect("there");
-    assert_eq!((info.status, info.repository_count, info.asset_size_bytes), ("Active", 0, 0));
+    assert_eq!((info.status, info.repository_count, info.asset_size_bytes), ("Active", 0, Some(0)));
     assert_eq!(info.s3_bucket_arn, "arn:aws:s3:::assets-000000000000-us-east-1");
     assert_eq!(info.encryption_key, made.encryption_key);
     let tags = registry.list_tags(admin, &made.arn).await.expect("tags");

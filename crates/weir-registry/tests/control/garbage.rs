@@ -72,7 +72,7 @@ impl World {
 
     async fn bytes_told(&self) -> u64 {
         let told = self.registry.describe_domain(&self.admin, &domain("local")).await;
-        told.expect("a domain").asset_size_bytes
+        told.expect("a domain").asset_size_bytes.expect("it is told")
     }
 
     /// Dooms what nothing names, as a collection does, and gives the moment.
