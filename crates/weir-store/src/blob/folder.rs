@@ -102,8 +102,7 @@ impl Folder {
         let wanted = if small { object_size } else { HEADER_BYTES };
         let mut bytes = Vec::with_capacity(HEADER_LEN + if small { SMALL as usize } else { 0 });
         file.by_ref().take(wanted).read_to_end(&mut bytes)?;
-        let header = Header::read(&bytes, object_size)
-            .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
+        let header = Header::read(&bytes, object_size).map_err(|fault| fault.of(path))?;
         let held = small.then(|| Bytes::from(bytes).slice(HEADER_LEN..));
         Ok(Some((Blob::file(file, header.size, held), stamp)))
     }

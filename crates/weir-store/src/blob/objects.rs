@@ -61,8 +61,7 @@ impl Objects {
         let object_size = found.meta.size;
         let stamp = stamp(&found.meta);
         let bytes = found.bytes().await?;
-        let header = Header::read(&bytes, object_size)
-            .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
+        let header = Header::read(&bytes, object_size).map_err(|fault| fault.of(path))?;
         let held = (header.size <= SMALL).then(|| bytes.slice(HEADER_LEN..));
         Ok(Some((Blob::object(self.store.clone(), location, header.size, held), stamp)))
     }

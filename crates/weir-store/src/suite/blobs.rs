@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use object_store::memory::InMemory;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
-use weir_core::Digest;
+use weir_core::{Digest, Error};
 
 fn bytes(length: u64) -> Bytes {
     (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into()
@@ -150,6 +150,22 @@ async fn a_file_cut_short_by_a_crash_is_seen() {
     // Keeping it again heals it.
     keep(&store, &data).await;
     assert!(store.blobs().open(&key(&data)).await.expect("an answer").is_some());
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_told_as_such_and_is_no_damage() {
+    let (directory, store) = sqlite().await;
+    let data = bytes(1000);
+    keep(&store, &data).await;
+    let path = directory.path().join("blobs").join(key(&data).path());
+    let mut stored = fs_err::read(&path).expect("a file");
+    stored[9] = 1;
+    fs_err::write(&path, stored).expect("written");
+    let error = store.blobs().open(&key(&data)).await.expect_err("newer");
+    assert!(matches!(error, BlobError::Newer { .. }) && !error.is_damage(), "{error}");
+    let Error::Unavailable { message, .. } = Error::from(error) else { panic!() };
+    assert!(message.contains("newer version of weir"), "{message}");
+    assert!(serve(store.blobs(), &data).await.is_err_and(|error| !error.is_damage()));
 }
 
 async fn keep(store: &Store, data: &Bytes) {
