@@ -20,6 +20,9 @@ use weir_core::{Digest, Timestamp};
 /// Above this a blob is sent in parts of this size, the smallest that S3 takes: each has the time of one silence.
 const PART: usize = 5 << 20;
 
+/// Parts of one blob on their way at once; each is in memory until it is taken.
+const PARTS_AT_ONCE: usize = 2;
+
 /// How many are listed at a time.
 const LISTED: usize = 500;
 
@@ -35,7 +38,8 @@ impl Objects {
 
     pub(crate) async fn keep(&self, path: &str, spooled: Spooled) -> Result<(), BlobError> {
         let mut file = tokio::fs::File::from_std(spooled.file()?);
-        let mut writer = BufWriter::with_capacity(self.store.clone(), Path::from(path), PART);
+        let writer = BufWriter::with_capacity(self.store.clone(), Path::from(path), PART);
+        let mut writer = writer.with_max_concurrency(PARTS_AT_ONCE);
         let sent =
             tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(1 << 20, &mut file), &mut writer)
                 .await;
