@@ -418,8 +418,8 @@ impl Blobs {
         }
     }
 
-    /// Sets the mark.
-    pub(crate) async fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
+    /// Sets the mark if there is none; gives the one that holds.
+    pub(crate) async fn set_mark(&self, mark: &str) -> Result<String, BlobError> {
         match &self.place {
             Place::Folder(folder) => {
                 let (folder, mark) = (folder.clone(), mark.to_owned());

@@ -157,11 +157,16 @@ impl Store {
             (_, Some(_)) => foreign("belongs to another database"),
             (known, None) => {
                 let mark = known.unwrap_or_else(|| new_id(&SystemClock, &SystemSecrets).to_string());
-                // Of several nodes that start at once the first one's mark holds.
+                // Of several nodes that start at once the first one's mark holds, and of several databases the
+                // first one's.
                 let mark = self.write(|session| {
                     Box::pin(async move { session.put_setting_once(BLOB_STORE, &mark).await })
                 });
-                Ok(self.blobs().set_mark(&mark.await?).await?)
+                let mark = mark.await?;
+                match self.blobs().set_mark(&mark).await? {
+                    found if found == mark => Ok(()),
+                    _ => foreign("belongs to another database"),
+                }
             }
         }
     }

@@ -189,12 +189,17 @@ impl Folder {
         }
     }
 
-    pub(crate) fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
+    /// Whoever sets it has the lock of the folder, so nobody else does between the look and the rename.
+    pub(crate) fn set_mark(&self, mark: &str) -> Result<String, BlobError> {
+        if let Some(found) = self.mark()? {
+            return Ok(found);
+        }
         let beside = self.root.join(format!("{MARK}.new"));
         fs_err::write(&beside, mark)?;
         File::open(&beside)?.sync_all()?;
         fs_err::rename(&beside, self.root.join(MARK))?;
-        Ok(sync_folder(&self.root)?)
+        sync_folder(&self.root)?;
+        Ok(mark.to_owned())
     }
 
     pub(crate) fn health(&self) -> Result<(), BlobError> {

@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
@@ -134,9 +134,20 @@ impl Objects {
         }
     }
 
-    pub(crate) async fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
-        self.store.put(&Path::from(MARK), PutPayload::from(mark.to_owned())).await?;
-        Ok(())
+    pub(crate) async fn set_mark(&self, mark: &str) -> Result<String, BlobError> {
+        let (path, payload) = (Path::from(MARK), PutPayload::from(mark.to_owned()));
+        match self.store.put_opts(&path, payload.clone(), PutMode::Create.into()).await {
+            Ok(_) => Ok(mark.to_owned()),
+            Err(error @ object_store::Error::AlreadyExists { .. }) => {
+                self.mark().await?.ok_or_else(|| error.into())
+            }
+            // An S3 server that knows no conditions says so.
+            Err(error) if error.to_string().contains("NotImplemented") => {
+                self.store.put(&path, payload).await?;
+                Ok(mark.to_owned())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) async fn health(&self) -> Result<(), BlobError> {

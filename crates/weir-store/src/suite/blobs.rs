@@ -168,6 +168,24 @@ async fn what_a_newer_version_wrote_is_told_as_such_and_is_no_damage() {
     assert!(serve(store.blobs(), &data).await.is_err_and(|error| !error.is_damage()));
 }
 
+#[tokio::test]
+async fn the_first_mark_holds() {
+    on_every_blob_store(async |_, blobs| {
+        let names: Vec<String> = (0..8).map(|number| format!("store-{number}")).collect();
+        // A folder has a lock, under which nobody else sets one.
+        let set = match blobs.is_safe_when_kept() {
+            true => futures_util::future::join_all(names.iter().map(|name| blobs.set_mark(name))).await,
+            false => vec![blobs.set_mark("one").await, blobs.set_mark("two").await],
+        };
+        let found = blobs.mark().await.expect("an answer").expect("a mark");
+        for mark in set {
+            assert_eq!(mark.expect("an answer"), found);
+        }
+        assert_eq!(blobs.set_mark("late").await.expect("an answer"), found);
+    })
+    .await;
+}
+
 async fn keep(store: &Store, data: &Bytes) {
     let spooled = store.spool().take(data.clone()).await.expect("spooled");
     store.blobs().keep(&key(data), spooled, Durability::Later).await.expect("kept");
