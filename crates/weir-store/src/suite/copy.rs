@@ -79,8 +79,7 @@ async fn furnish(store: &Store) {
                         .map(|(column, (text, number, bytes))| {
                             // A blob that no asset names would not be copied.
                             let names = table.name == "assets" && column.name == "sha256";
-                            let null =
-                                row + 1 == ROWS && nulls[table.name].contains(column.name) && !names;
+                            let null = row + 1 == ROWS && nulls[table.name].contains(column.name) && !names;
                             match column.kind {
                                 Kind::Text => Value::Text(text.as_deref().filter(|_| !null)),
                                 Kind::Integer => Value::Int(number.filter(|_| !null)),
