@@ -140,13 +140,19 @@ pub enum BlobError {
     /// The object store.
     #[error("the object store: {0}")]
     Objects(#[from] object_store::Error),
-    /// A stored object is not a blob that this version of Weir understands.
+    /// A stored object is not a blob.
     #[error("blob {path}: {problem}")]
     Corrupt {
         /// Where it lies below the root.
         path: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// A later version of Weir wrote it; for that one it is as good as any.
+    #[error("blob {path} was written by a newer weir and needs one: finish the upgrade of this node")]
+    Newer {
+        /// Where it lies below the root.
+        path: String,
     },
     /// The bytes of a blob are not what it is named.
     #[error("blob {path}: its bytes are damaged")]
@@ -183,6 +189,9 @@ impl From<BlobError> for Error {
                 Self::unavailable(format!("the blob store takes no bytes now: {}", cause.kind()))
             }
             BlobError::Objects(_) => Self::unavailable("the blob store does not answer now"),
+            BlobError::Newer { .. } => {
+                Self::unavailable("the file was stored by a newer version of weir than this node runs")
+            }
             BlobError::Io(cause) if is_out_of_files(cause) => {
                 Self::unavailable("this server has too many files open now (ulimit -n, max-connections)")
             }
@@ -409,8 +418,8 @@ impl Blobs {
         }
     }
 
-    /// Sets the mark.
-    pub(crate) async fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
+    /// Sets the mark if there is none; gives the one that holds.
+    pub(crate) async fn set_mark(&self, mark: &str) -> Result<String, BlobError> {
         match &self.place {
             Place::Folder(folder) => {
                 let (folder, mark) = (folder.clone(), mark.to_owned());

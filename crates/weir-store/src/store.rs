@@ -10,14 +10,18 @@ use crate::spool::Spool;
 use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use weir_core::{Clock, SystemClock, SystemSecrets, Timestamp};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use weir_core::{Clock, Error, SystemClock, SystemSecrets, Timestamp};
 
 /// The setting that names the blob store of a database.
 const BLOB_STORE: &str = "blob-store";
 
 /// How long a sign of life of database and blobs may take together.
 const HEALTH: Duration = Duration::from_secs(5);
+
+/// How long what the blob store did counts for all who ask: nobody has to log in to ask.
+const PROBED: Duration = Duration::from_secs(1);
 
 /// All that Weir remembers. Cloning is cheap; every clone is the same store.
 #[derive(Clone)]
@@ -29,6 +33,8 @@ struct Inner {
     database: Database,
     blobs: Blobs,
     spool: Spool,
+    /// When the blob store was last probed, and what is wrong with it. Locked while somebody does.
+    probed: Mutex<Option<(Instant, Result<(), String>)>>,
     /// Held for as long as the store lives.
     _locks: Vec<StoreLock>,
 }
@@ -131,7 +137,8 @@ impl Store {
             blobs = blobs.recheck_after(time);
         }
         let database = Database::open(&places.database, now).await?;
-        let store = Self { inner: Arc::new(Inner { database, blobs, spool, _locks: locks }) };
+        let inner = Inner { database, blobs, spool, probed: Mutex::default(), _locks: locks };
+        let store = Self { inner: Arc::new(inner) };
         if store.engine() == Engine::Sqlite {
             // Whoever held one lives no more: this process has the lock.
             store.write(|session| Box::pin(session.drop_leases(true))).await?;
@@ -157,11 +164,16 @@ impl Store {
             (_, Some(_)) => foreign("belongs to another database"),
             (known, None) => {
                 let mark = known.unwrap_or_else(|| new_id(&SystemClock, &SystemSecrets).to_string());
-                // Of several nodes that start at once the first one's mark holds.
+                // Of several nodes that start at once the first one's mark holds, and of several databases the
+                // first one's.
                 let mark = self.write(|session| {
                     Box::pin(async move { session.put_setting_once(BLOB_STORE, &mark).await })
                 });
-                Ok(self.blobs().set_mark(&mark.await?).await?)
+                let mark = mark.await?;
+                match self.blobs().set_mark(&mark).await? {
+                    found if found == mark => Ok(()),
+                    _ => foreign("belongs to another database"),
+                }
             }
         }
     }
@@ -245,14 +257,33 @@ impl Store {
         &self.inner.spool
     }
 
-    /// Whether the database answers and the blob store takes bytes, for `/readyz`; soon, whatever the answer.
+    /// Whether the database answers and the blob store takes bytes, for `/readyz`; soon, whatever the answer. The
+    /// blob store is probed once in a second, however many ask.
     pub async fn health(&self) -> weir_core::Result<()> {
         let asked = async {
             self.read().await?.ping().await?;
-            Ok(self.blobs().health().await?)
+            self.probe_blobs().await
         };
-        let late = |_| weir_core::Error::unavailable("the database or the blob store did not answer in time");
+        let late = |_| Error::unavailable("the database or the blob store did not answer in time");
         tokio::time::timeout(HEALTH, asked).await.map_err(late)?
+    }
+
+    async fn probe_blobs(&self) -> weir_core::Result<()> {
+        let mut probed = self.inner.probed.lock().await;
+        let fresh = probed.clone().filter(|(at, _)| at.elapsed() < PROBED);
+        let found = match fresh {
+            Some((_, found)) => found,
+            None => {
+                // Those who wait get this answer too, also when it is that none came.
+                let found = match tokio::time::timeout(HEALTH, self.blobs().health()).await {
+                    Ok(found) => found.map_err(|error| error.to_string()),
+                    Err(_) => Err("the blob store did not answer in time".to_owned()),
+                };
+                *probed = Some((Instant::now(), found.clone()));
+                found
+            }
+        };
+        found.map_err(Error::unavailable)
     }
 
     /// Finishes writes that were handed over and closes the database; later calls find it unavailable.

@@ -185,6 +185,29 @@ async fn a_store_that_was_closed_in_order_is_found_again() {
 }
 
 #[tokio::test]
+async fn the_blob_store_is_probed_once_in_a_second_for_all_who_ask() {
+    let (directory, store) = sqlite().await;
+    let (blobs, away) = (directory.path().join("blobs"), directory.path().join("away"));
+    let (one, two) = tokio::join!(store.health(), store.health());
+    assert!(one.is_ok() && two.is_ok());
+    fs_err::rename(&blobs, &away).expect("it can be moved");
+    let begun = std::time::Instant::now();
+    while store.health().await.is_ok() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nobody looked again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    fs_err::rename(&away, &blobs).expect("it can be moved back");
+    let begun = std::time::Instant::now();
+    while store.health().await.is_err() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nobody looked again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    // Nobody finds this out for a moment.
+    fs_err::rename(&blobs, &away).expect("it can be moved");
+    store.health().await.expect("what was found a moment ago");
+}
+
+#[tokio::test]
 async fn a_second_opener_is_told_who_is_first() {
     let (directory, store) = sqlite().await;
     let error = Store::open_folder(directory.path(), &weir_core::SystemClock).await.err().expect("refused");

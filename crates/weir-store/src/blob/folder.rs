@@ -102,8 +102,7 @@ impl Folder {
         let wanted = if small { object_size } else { HEADER_BYTES };
         let mut bytes = Vec::with_capacity(HEADER_LEN + if small { SMALL as usize } else { 0 });
         file.by_ref().take(wanted).read_to_end(&mut bytes)?;
-        let header = Header::read(&bytes, object_size)
-            .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
+        let header = Header::read(&bytes, object_size).map_err(|fault| fault.of(path))?;
         let held = small.then(|| Bytes::from(bytes).slice(HEADER_LEN..));
         Ok(Some((Blob::file(file, header.size, held), stamp)))
     }
@@ -190,12 +189,17 @@ impl Folder {
         }
     }
 
-    pub(crate) fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
+    /// Whoever sets it has the lock of the folder, so nobody else does between the look and the rename.
+    pub(crate) fn set_mark(&self, mark: &str) -> Result<String, BlobError> {
+        if let Some(found) = self.mark()? {
+            return Ok(found);
+        }
         let beside = self.root.join(format!("{MARK}.new"));
         fs_err::write(&beside, mark)?;
         File::open(&beside)?.sync_all()?;
         fs_err::rename(&beside, self.root.join(MARK))?;
-        Ok(sync_folder(&self.root)?)
+        sync_folder(&self.root)?;
+        Ok(mark.to_owned())
     }
 
     pub(crate) fn health(&self) -> Result<(), BlobError> {

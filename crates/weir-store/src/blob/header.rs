@@ -1,6 +1,8 @@
 //! The header before a blob's bytes: fixed in size, with room for a domain key and compression, and with
 //! the length of the bytes, so that a file cut short by a crash is seen.
 
+use super::BlobError;
+
 /// How many bytes precede a blob's own.
 pub const HEADER_LEN: usize = 64;
 /// `HEADER_LEN`, as an offset in a file.
@@ -9,6 +11,26 @@ pub const HEADER_BYTES: u64 = HEADER_LEN as u64;
 const MAGIC: [u8; 8] = *b"weirblob";
 /// 8 magic, 1 layout, 1 compression, 1 encryption, 5 unused, 8 length (little endian), 16 key id, 24 unused.
 const LAYOUT: u8 = 1;
+
+/// Why a header cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What is wrong with it.
+    Damage(&'static str),
+    /// A later version wrote it.
+    Newer,
+}
+
+impl Fault {
+    /// The error for the object at `path`.
+    pub(crate) fn of(self, path: &str) -> BlobError {
+        let path = path.to_owned();
+        match self {
+            Self::Damage(problem) => BlobError::Corrupt { path, problem },
+            Self::Newer => BlobError::Newer { path },
+        }
+    }
+}
 
 /// What the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,23 +48,23 @@ impl Header {
         bytes
     }
 
-    /// Reads a header of an object of `object_size` bytes; the error says what is wrong.
-    pub(crate) fn read(bytes: &[u8], object_size: u64) -> Result<Self, &'static str> {
+    /// Reads a header of an object of `object_size` bytes.
+    pub(crate) fn read(bytes: &[u8], object_size: u64) -> Result<Self, Fault> {
         let bytes: &[u8; HEADER_LEN] = bytes
             .get(..HEADER_LEN)
             .and_then(|bytes| bytes.try_into().ok())
-            .ok_or("is shorter than a header")?;
+            .ok_or(Fault::Damage("is shorter than a header"))?;
         if bytes[..8] != MAGIC {
-            return Err("does not begin with a blob's header");
+            return Err(Fault::Damage("does not begin with a blob's header"));
         }
         if bytes[8] != LAYOUT || bytes[9] != 0 || bytes[10] != 0 {
-            return Err("was written by a newer version of weir");
+            return Err(Fault::Newer);
         }
         let mut size = [0; 8];
         size.copy_from_slice(&bytes[16..24]);
         let size = u64::from_le_bytes(size);
         if size.checked_add(HEADER_BYTES) != Some(object_size) {
-            return Err("does not have the length that its header tells");
+            return Err(Fault::Damage("does not have the length that its header tells"));
         }
         Ok(Self { size })
     }
@@ -59,8 +81,10 @@ mod tests {
         assert!(Header::read(&bytes, 68).is_err());
         assert!(Header::read(&bytes[..63], 69).is_err());
         assert!(Header::read(&[0; 64], 64).is_err());
-        let mut newer = bytes;
-        newer[10] = 1;
-        assert!(Header::read(&newer, 69).is_err());
+        for position in 8..11 {
+            let mut newer = bytes;
+            newer[position] += 1;
+            assert_eq!(Header::read(&newer, 69), Err(Fault::Newer));
+        }
     }
 }

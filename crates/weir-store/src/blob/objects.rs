@@ -11,7 +11,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
@@ -19,6 +19,9 @@ use weir_core::{Digest, Timestamp};
 
 /// Above this a blob is sent in parts of this size, the smallest that S3 takes: each has the time of one silence.
 const PART: usize = 5 << 20;
+
+/// Parts of one blob on their way at once; each is in memory until it is taken.
+const PARTS_AT_ONCE: usize = 2;
 
 /// How many are listed at a time.
 const LISTED: usize = 500;
@@ -35,7 +38,8 @@ impl Objects {
 
     pub(crate) async fn keep(&self, path: &str, spooled: Spooled) -> Result<(), BlobError> {
         let mut file = tokio::fs::File::from_std(spooled.file()?);
-        let mut writer = BufWriter::with_capacity(self.store.clone(), Path::from(path), PART);
+        let writer = BufWriter::with_capacity(self.store.clone(), Path::from(path), PART);
+        let mut writer = writer.with_max_concurrency(PARTS_AT_ONCE);
         let sent =
             tokio::io::copy_buf(&mut tokio::io::BufReader::with_capacity(1 << 20, &mut file), &mut writer)
                 .await;
@@ -61,8 +65,7 @@ impl Objects {
         let object_size = found.meta.size;
         let stamp = stamp(&found.meta);
         let bytes = found.bytes().await?;
-        let header = Header::read(&bytes, object_size)
-            .map_err(|problem| BlobError::Corrupt { path: path.to_owned(), problem })?;
+        let header = Header::read(&bytes, object_size).map_err(|fault| fault.of(path))?;
         let held = (header.size <= SMALL).then(|| bytes.slice(HEADER_LEN..));
         Ok(Some((Blob::object(self.store.clone(), location, header.size, held), stamp)))
     }
@@ -131,9 +134,20 @@ impl Objects {
         }
     }
 
-    pub(crate) async fn set_mark(&self, mark: &str) -> Result<(), BlobError> {
-        self.store.put(&Path::from(MARK), PutPayload::from(mark.to_owned())).await?;
-        Ok(())
+    pub(crate) async fn set_mark(&self, mark: &str) -> Result<String, BlobError> {
+        let (path, payload) = (Path::from(MARK), PutPayload::from(mark.to_owned()));
+        match self.store.put_opts(&path, payload.clone(), PutMode::Create.into()).await {
+            Ok(_) => Ok(mark.to_owned()),
+            Err(error @ object_store::Error::AlreadyExists { .. }) => {
+                self.mark().await?.ok_or_else(|| error.into())
+            }
+            // An S3 server that knows no conditions says so.
+            Err(error) if error.to_string().contains("NotImplemented") => {
+                self.store.put(&path, payload).await?;
+                Ok(mark.to_owned())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) async fn health(&self) -> Result<(), BlobError> {

@@ -120,6 +120,6 @@ fn blob_hint(error: &BlobError) -> &'static str {
     match error {
         BlobError::Io(error) => hint(error),
         BlobError::Objects(_) => "; when it answers again run the command again: it goes on where it stopped",
-        BlobError::Corrupt { .. } | BlobError::Damaged { .. } => "",
+        BlobError::Corrupt { .. } | BlobError::Damaged { .. } | BlobError::Newer { .. } => "",
     }
 }

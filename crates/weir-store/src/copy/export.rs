@@ -6,7 +6,7 @@ use super::folder::ExportFolder;
 use super::line::line_of;
 use super::manifest::{Counted, Lost, Manifest, ROWS, TableFile};
 use super::row_file::{self, RowWriter};
-use super::table::{TABLES, Table};
+use super::table::{TABLES, Table, UNKEPT};
 use super::{CopyError, FORMAT, MASTER_KEY_FINGERPRINT, Progress, Step};
 use crate::db::{Engine, Session};
 use crate::rows::Id;
@@ -90,6 +90,17 @@ async fn write_rows(
     for table in TABLES {
         manifest.tables.push(write_table(session, folder, table, &mut total, progress).await?);
     }
+    session
+        .each::<CopyError>("assets", UNKEPT, |row| {
+            manifest.lost.push(Lost {
+                domain_id: row.string("domain_id")?,
+                sha256: row.digest("sha256")?.hex(),
+                size: row.size("size")?,
+                problem: "was lost before: it is kept no more".to_owned(),
+            });
+            Ok(())
+        })
+        .await?;
     Ok(total)
 }
 

@@ -132,9 +132,10 @@ async fn bring_blobs(
     let lost: HashSet<_> =
         manifest.lost.iter().map(|lost| (lost.domain_id.as_str(), lost.sha256.as_str())).collect();
     let carrier = Carrier::new(&folder.blobs, store.blobs(), store.spool());
+    let named = files.iter().find(|known| known.table.name == "blobs").map_or(0, |known| known.file.rows);
     let mut count = Count {
         done: 0,
-        total: manifest.files.count + manifest.documents.count + manifest.lost.len() as u64,
+        total: named + manifest.documents.count,
         bytes: 0,
         total_bytes: manifest.files.bytes + manifest.documents.bytes,
         progress,

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use object_store::memory::InMemory;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
-use weir_core::Digest;
+use weir_core::{Digest, Error};
 
 fn bytes(length: u64) -> Bytes {
     (0..length).map(|n| (n % 251) as u8).collect::<Vec<_>>().into()
@@ -150,6 +150,40 @@ async fn a_file_cut_short_by_a_crash_is_seen() {
     // Keeping it again heals it.
     keep(&store, &data).await;
     assert!(store.blobs().open(&key(&data)).await.expect("an answer").is_some());
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_told_as_such_and_is_no_damage() {
+    let (directory, store) = sqlite().await;
+    let data = bytes(1000);
+    keep(&store, &data).await;
+    let path = directory.path().join("blobs").join(key(&data).path());
+    let mut stored = fs_err::read(&path).expect("a file");
+    stored[9] = 1;
+    fs_err::write(&path, stored).expect("written");
+    let error = store.blobs().open(&key(&data)).await.expect_err("newer");
+    assert!(matches!(error, BlobError::Newer { .. }) && !error.is_damage(), "{error}");
+    let Error::Unavailable { message, .. } = Error::from(error) else { panic!() };
+    assert!(message.contains("newer version of weir"), "{message}");
+    assert!(serve(store.blobs(), &data).await.is_err_and(|error| !error.is_damage()));
+}
+
+#[tokio::test]
+async fn the_first_mark_holds() {
+    on_every_blob_store(async |_, blobs| {
+        let names: Vec<String> = (0..8).map(|number| format!("store-{number}")).collect();
+        // A folder has a lock, under which nobody else sets one.
+        let set = match blobs.is_safe_when_kept() {
+            true => futures_util::future::join_all(names.iter().map(|name| blobs.set_mark(name))).await,
+            false => vec![blobs.set_mark("one").await, blobs.set_mark("two").await],
+        };
+        let found = blobs.mark().await.expect("an answer").expect("a mark");
+        for mark in set {
+            assert_eq!(mark.expect("an answer"), found);
+        }
+        assert_eq!(blobs.set_mark("late").await.expect("an answer"), found);
+    })
+    .await;
 }
 
 async fn keep(store: &Store, data: &Bytes) {

@@ -137,3 +137,21 @@ async fn the_blobs_of_another_database_are_refused() {
     assert!(refused.contains("has no mark"), "{refused}");
     open(first.path(), first.path()).await.expect("its own");
 }
+
+#[tokio::test]
+async fn of_two_new_databases_that_start_at_once_one_has_the_bucket() {
+    let Some(bucket) = weir_testkit::ObjectStore::bucket().await else { return };
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let variables = bucket.variables().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let blobs = BlobUrl::parse(&bucket.blob_url(), variables).expect("a place");
+    let folders = [(); 4].map(|()| tempfile::tempdir().expect("a folder"));
+    let opened = folders.iter().map(async |folder| {
+        let places = Places { blobs: blobs.clone(), ..Places::folder(folder.path()) };
+        let lock = StoreLock::acquire(folder.path(), "a test", at(0)).expect("not locked");
+        Store::open(&places, lock, at(0)).await.map(drop).map_err(|error| error.to_string())
+    });
+    let opened = futures_util::future::join_all(opened).await;
+    let refused: Vec<_> = opened.into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused.len(), folders.len() - 1, "{refused:?}");
+    assert!(refused.iter().all(|text| text.contains("belongs to another database")), "{refused:?}");
+}

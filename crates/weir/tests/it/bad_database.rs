@@ -2,14 +2,13 @@
 //! is warm is served on, writes end as 503, all heals without a restart, and nothing acknowledged is lost.
 
 use crate::bad_world::{
-    heals, is_long, is_whole, large, nothing_is_lost, passes, publish_during, publish_generic,
-    writes_are_refused,
+    heals, is_whole, large, nothing_is_lost, passes, publish_during, publish_generic, writes_are_refused,
 };
 use crate::npm_world::World;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use weir_testkit::{NpmPackage, Postgres, Proxy};
+use weir_testkit::{NpmPackage, Postgres, Proxy, long};
 
 /// How long a write may take that the database does not answer: a statement's 20 s after some waiting.
 const PATIENCE: Duration = Duration::from_secs(32);
@@ -49,7 +48,7 @@ async fn warmed(world: &World) -> NpmPackage {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_the_database_under_load_loses_nothing() {
     let Some((postgres, world)) = direct().await else { return };
-    let restarts = if is_long() { 10 } else { 2 };
+    let restarts = if long() { 10 } else { 2 };
     let ledger = publish_during(&world, "load", async {
         for _ in 0..restarts {
             tokio::time::sleep(Duration::from_millis(1200)).await;
@@ -72,7 +71,7 @@ async fn while_the_database_is_gone_warm_reads_go_on_and_writes_are_refused() {
     postgres.stop().await;
     let gone = Instant::now();
     let reading = async {
-        let outage = Duration::from_secs(if is_long() { 30 } else { 3 });
+        let outage = Duration::from_secs(if long() { 30 } else { 3 });
         while gone.elapsed() < outage {
             is_whole(&world, &warm).await;
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,14 +2,14 @@
 //! indexes go on, files and writes end as 503, nothing is shown by half, and all heals without a restart.
 
 use crate::bad_world::{
-    heals, is_long, is_whole, large, nothing_is_lost, passes, publish_during, publish_generic,
+    heals, is_whole, large, nothing_is_lost, passes, publish_during, publish_generic, tells_ready,
     writes_are_refused,
 };
 use crate::npm_world::World;
 use crate::stored;
 use std::time::{Duration, Instant};
 use weir_testkit::package::noise;
-use weir_testkit::{Bucket, NpmPackage, ObjectStore, Proxy};
+use weir_testkit::{Bucket, NpmPackage, ObjectStore, Proxy, long};
 
 /// How long it may take until a request is refused: one silence of 15 s, or some tries.
 const PATIENCE: Duration = Duration::from_secs(22);
@@ -69,7 +69,7 @@ impl Shaky {
         );
         assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
         world.weir.send("GET", "/healthz", &[], b"").await.assert_status(200);
-        world.weir.send("GET", "/readyz", &[], b"").await.assert_status(503);
+        tells_ready(&world.weir, 503).await;
         // Nothing of what was refused is there.
         for absent in [format!("{name}-npm"), format!("{name}-npm/-/{name}-npm-1.0.0.tgz")] {
             world.get(&absent, &[]).await.assert_status(404);
@@ -84,7 +84,7 @@ impl Shaky {
             is_whole(world, package).await;
         }
         publish_generic(world, &format!("{name}-generic"), b"bytes").await.assert_status(200);
-        world.weir.send("GET", "/readyz", &[], b"").await.assert_status(200);
+        tells_ready(&world.weir, 200).await;
         stored::spool_is_empty(world.weir.data()).await;
     }
 }
@@ -158,7 +158,7 @@ async fn an_answer_that_breaks_off_never_looks_whole() {
 async fn an_object_store_that_stumbles_under_load_loses_nothing() {
     let Some(shaky) = shaky().await else { return };
     let Shaky { world, proxy, .. } = &shaky;
-    let rounds = if is_long() { 40 } else { 2 };
+    let rounds = if long() { 40 } else { 2 };
     let pause = async |milliseconds| tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     let ledger = publish_during(world, "load", async {
         for _ in 0..rounds {

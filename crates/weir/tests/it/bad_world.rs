@@ -7,15 +7,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use weir_testkit::package::noise;
 use weir_testkit::sign::sign;
-use weir_testkit::{Answer, Distribution, NpmPackage, PythonPackage};
+use weir_testkit::{Answer, Distribution, NpmPackage, PythonPackage, Weir};
 
 /// Publishers that are at work at once.
 const PUBLISHERS: usize = 8;
-
-/// Whether the long form of a test was asked for.
-pub(crate) fn is_long() -> bool {
-    std::env::var_os("WEIR_TEST_LONG").is_some()
-}
 
 /// What was published, and what the server said of it.
 #[derive(Default)]
@@ -170,6 +165,19 @@ pub(crate) async fn heals(world: &World, package: &NpmPackage, limit: Duration) 
         }
         npm_refusal(&answer);
         assert!(begun.elapsed() < limit, "it does not heal: {}", answer.text());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until `/readyz` answers so; what it finds of the blob store counts for a second.
+pub(crate) async fn tells_ready(weir: &Weir, status: u16) -> Answer {
+    let begun = Instant::now();
+    loop {
+        let answer = weir.send("GET", "/readyz", &[], b"").await;
+        if answer.status.as_u16() == status {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{}: {}", answer.status, answer.text());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

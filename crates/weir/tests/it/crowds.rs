@@ -12,17 +12,13 @@ use weir_core::digest::Sha256;
 use weir_testkit::http::open;
 use weir_testkit::package::noise;
 use weir_testkit::sign::sign;
-use weir_testkit::{NpmPackage, Weir};
+use weir_testkit::{NpmPackage, Weir, long};
 
 const MAIN: &str = "/npm/d/local-000000000000/main";
 
-fn is_long() -> bool {
-    std::env::vars_os().any(|(name, _)| name == "WEIR_TEST_LONG")
-}
-
 /// The full number in the long form, but no more than this process may open connections.
 fn crowd(small: usize, full: usize) -> usize {
-    let wanted = if is_long() { full } else { small };
+    let wanted = if long() { full } else { small };
     let limits = fs_err::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let most = line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(usize::MAX);
@@ -62,7 +58,7 @@ async fn timed(for_: Duration, mut action: impl AsyncFnMut(usize)) -> (Duration,
 
 /// Times warm reads and publishes, says what they took, and gives the slower 99th percentile.
 async fn served(world: &World, when: &str) -> Duration {
-    let for_ = Duration::from_secs(if is_long() { 15 } else { 2 });
+    let for_ = Duration::from_secs(if long() { 15 } else { 2 });
     let package = NpmPackage::new("warm", "1.0.0");
     world.publish(&package).await;
     let path = package.tarball_path();
@@ -155,7 +151,7 @@ async fn slow_clients_and_half_open_uploads_keep_nobody_out() {
 async fn idle_connections_keep_nobody_out() {
     let count = crowd(1000, 10_000);
     // In the small form too there are more of them than places.
-    let places = if is_long() { 4096 } else { 400 };
+    let places = if long() { 4096 } else { 400 };
     let world = World::start_with(|builder| builder.flag("--max-connections", &places.to_string())).await;
     served(&world, "alone").await;
     let mut idle = Vec::new();
@@ -179,7 +175,7 @@ async fn idle_connections_keep_nobody_out() {
 async fn a_file_of_gigabytes_goes_in_and_out_in_little_memory() {
     let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs("http://127.0.0.1:9/").start().await;
     let block = noise(1 << 20);
-    let blocks = if is_long() { 5_000_000_000 / block.len() } else { 200 };
+    let blocks = if long() { 5_000_000_000 / block.len() } else { 200 };
     let size = blocks * block.len();
     let mut hasher = Sha256::new();
     (0..blocks).for_each(|_| hasher.update(&block));

@@ -2,6 +2,7 @@
 //! with a reason and for as long as it lasts, and what was acknowledged stays. Mounting needs root; without it these
 //! tests are skipped with a visible line.
 
+use crate::bad_world::tells_ready;
 use crate::npm_world::World;
 use crate::running::builder;
 use crate::stored;
@@ -130,7 +131,7 @@ async fn a_disk_that_fills_up_refuses_uploads_and_keeps_what_it_has() {
     disk.free();
     heals(async || world.publish(&next).await).await.assert_status(201);
     heals(async || world.publish(&large).await).await.assert_status(201);
-    world.weir.send("GET", "/readyz", &[], b"").await.assert_status(200);
+    tells_ready(&world.weir, 200).await;
     stored::spool_is_empty(world.weir.data()).await;
     // What was acknowledged is there after a start, too.
     let world = World { weir: world.weir.restart().await, ..world };

@@ -1,6 +1,7 @@
 //! What a running server tells of itself: its doors for probes, its counters, and one log line for each
 //! request with the fields that docs/logging.md lists and no secret in it.
 
+use crate::bad_world::tells_ready;
 use crate::npm_world::World;
 use crate::running::builder;
 use base64::Engine as _;
@@ -29,11 +30,11 @@ async fn probes_need_no_token_and_readiness_looks_at_the_store() {
     let blobs = server.data().join("blobs");
     let away = server.data().join("blobs-away");
     fs_err::rename(&blobs, &away).expect("it can be moved");
-    let answer = server.send("GET", "/readyz", &[], b"").await;
-    assert!(answer.assert_status(503).text().contains("not ready"), "{}", answer.text());
+    let answer = tells_ready(&server, 503).await;
+    assert!(answer.text().contains("not ready"), "{}", answer.text());
     server.send("GET", "/healthz", &[], b"").await.assert_status(200);
     fs_err::rename(&away, &blobs).expect("it can be moved back");
-    server.send("GET", "/readyz", &[], b"").await.assert_status(200);
+    tells_ready(&server, 200).await;
 }
 
 /// The samples of an OpenMetrics text; panics where it breaks the format.
