@@ -316,7 +316,9 @@ async fn documents_that_nobody_confirms_are_forgotten() {
                 assert_eq!(session.known_documents(&of, &both, at(9)).await?.len(), 2);
                 let known = session.known_documents(&of, &both, at(10)).await?;
                 assert_eq!(known.into_iter().collect::<Vec<_>>(), [Digest::of(b"new")]);
-                session.forget_old_documents(&of, at(10)).await
+                session.put_document(&of, &connection, "c", &old).await?;
+                assert_eq!(session.forget_old_documents(&of, at(10), 1).await?, 1);
+                session.forget_old_documents(&of, at(10), 9).await
             })
         });
         assert_eq!(forgotten.await, 1);
@@ -335,6 +337,35 @@ async fn kept_objects_are_listed_by_domain_and_kind() {
             blobs.keep(&key(data), spooled, Durability::Later).await.expect("kept");
         }
         let spooled = spool.take(Bytes::from_static(b"index")).await.expect("spooled");
+#[tokio::test]
+async fn contents_that_no_version_has_are_deleted_when_they_are_old() {
+    on_every_engine(async |store| {
+        let place = furnished(store).await;
+        published(store, &place, "one", b"1").await;
+        let left = content(&place.0, "{}");
+        let made = left.created_at.as_second();
+        let found = write(store, move |session| {
+            Box::pin(async move {
+                session.insert_content(&left, &[held(&left.id, "a.tgz", b"2")]).await?;
+                let too_early = session.contents_after("", at(made - 1), 9).await?;
+                assert!(too_early.len() == 2 && too_early.iter().all(|(_, unused)| !unused));
+                let mut page = session.contents_after("", at(made), 1).await?;
+                let first = page[0].0.clone();
+                page.extend(session.contents_after(&first, at(made), 9).await?);
+                let unused: Vec<_> = page.iter().filter(|(_, unused)| *unused).collect();
+                assert_eq!((page.len(), unused), (2, vec![&(left.id.clone(), true)]));
+                let all: Vec<Id> = page.into_iter().map(|(id, _)| id).collect();
+                assert_eq!(session.delete_unused_contents(&all).await?, 1);
+                let lost = session.asset(&left.id, "a.tgz").await?;
+                Ok((lost, session.contents_after("", at(made), 9).await?.len()))
+            })
+        });
+        let (lost, count) = found.await;
+        assert!(lost.is_none() && count == 1);
+    })
+    .await;
+}
+
         let other = BlobKind::Document.key(&"d2".into(), Digest::of(b"index"));
         blobs.keep(&other, spooled, Durability::Later).await.expect("kept");
         assert_eq!(blobs.domains().await.expect("an answer"), ["d1".into(), "d2".into()]);
