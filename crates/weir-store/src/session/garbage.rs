@@ -183,15 +183,19 @@ impl Session {
         self.all_in(TABLE, left, &values, &digests(list)).await?.iter().map(blob).collect()
     }
 
-    /// A page of what was doomed up to `until` and is doomed still.
+    /// A page of what was doomed up to `until`, or later than `latest`, which only a clock can have done that was set
+    /// back since, and is doomed still.
     pub async fn doomed_blobs(
         &mut self,
         until: Timestamp,
+        latest: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Id, BlobRow)>, DbError> {
         let sql = "select domain_id, sha256, size, synced, state, unnamed_since from blobs
-                   where unnamed_since is not null and unnamed_since <= $1 and state = 'doomed' limit $2";
-        self.all(TABLE, sql, &[until.into(), limit.into()]).await?.iter().map(place).collect()
+                   where unnamed_since is not null and (unnamed_since <= $1 or unnamed_since > $2)
+                     and state = 'doomed' limit $3";
+        let values = [until.into(), latest.into(), limit.into()];
+        self.all(TABLE, sql, &values).await?.iter().map(place).collect()
     }
 
     /// Takes the end of a doomed blob over from who doomed it at `seen`; false when that came to an end meanwhile.
