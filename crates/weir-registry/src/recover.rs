@@ -34,8 +34,8 @@ impl Registry {
                 }
                 Err(error) => {
                     return Err(Error::unavailable(format!(
-                        "a file that was fetched shortly before the last stop cannot be read again ({error}); start \
-                         weir once more when it can, or remove the file: it is fetched again when asked for"
+                        "the file {digest}, fetched shortly before the last stop, cannot be read again ({error}); \
+                         start weir once more when it can, or remove the file: it is fetched again when asked for"
                     )));
                 }
             }
