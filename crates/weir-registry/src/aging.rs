@@ -4,7 +4,7 @@ use std::time::Duration;
 use weir_core::Timestamp;
 
 /// Clocks that are kept right by the network go back by a little.
-const JITTER: Duration = Duration::from_secs(5);
+pub(crate) const JITTER: Duration = Duration::from_secs(5);
 
 /// A while after a time.
 pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {

@@ -21,6 +21,8 @@ use weir_store::rows::{AuditRow, BlobRow, BlobState, DomainRow, Id};
 const PAGE: usize = 2_000;
 /// How many marks are written in one transaction, so that publishes need not wait long for the next.
 const MARKS: usize = 200;
+/// How many documents are forgotten in one transaction.
+const FORGOTTEN: usize = 500;
 /// For at least so long a blob that is gone is remembered: longer than from the moment when an upload's bytes are kept
 /// to the one when its rows are committed, so that rows never name what was erased in between.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -223,6 +225,8 @@ impl Collector<'_> {
         if changes {
             self.phase("finishing what was left");
             self.registry.erase_given_up().await?;
+            self.phase("looking for contents that no version has");
+            self.delete_unused_contents().await?;
         }
         // Listed first: whatever is kept for a domain, its row was there before.
         let folders = self.registry.inner.store.blobs().domains().await?;
@@ -296,6 +300,30 @@ impl Collector<'_> {
             self.registry.inner.jobs.collection.store_now_and_then(self.registry).await?;
         }
         tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Deletes contents that lost their versions while they were written; else they would name their blobs for ever.
+    async fn delete_unused_contents(&self) -> Result<()> {
+        let (mut after, mut deleted) = (Id::from(""), 0);
+        loop {
+            self.check().await?;
+            let page =
+                self.registry.inner.store.read().await?.contents_after(&after, self.until, PAGE).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = last.clone();
+            let unused: Vec<Id> = page.into_iter().filter_map(|(id, unused)| unused.then_some(id)).collect();
+            for piece in unused.chunks(MARKS) {
+                let piece = piece.to_vec();
+                let work = self.registry.inner.store.write(move |session| {
+                    Box::pin(async move { Ok::<_, Error>(session.delete_unused_contents(&piece).await?) })
+                });
+                deleted += work.await?;
+            }
+        }
+        if deleted > 0 {
+            tracing::info!(contents = deleted, "deleted what versions consisted of that are no more");
+        }
         Ok(())
     }
 
@@ -439,10 +467,18 @@ impl Collector<'_> {
         let until = self.documents_until;
         if self.lease.is_some() {
             let of = domain.clone();
-            let work = self.registry.inner.store.write(move |session| {
-                Box::pin(async move { Ok::<_, Error>(session.forget_old_documents(&of, until).await?) })
-            });
-            work.await?;
+            loop {
+                self.check().await?;
+                let of = of.clone();
+                let work = self.registry.inner.store.write(move |session| {
+                    Box::pin(async move {
+                        Ok::<_, Error>(session.forget_old_documents(&of, until, FORGOTTEN).await?)
+                    })
+                });
+                if work.await? == 0 {
+                    break;
+                }
+            }
         }
         let blobs = self.registry.inner.store.blobs();
         let mut listing = blobs.list(domain, BlobKind::Document);

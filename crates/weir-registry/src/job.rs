@@ -8,9 +8,9 @@ use futures_util::FutureExt as _;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use weir_core::{Error, Result, Timestamp};
@@ -72,7 +72,7 @@ struct State<T> {
 pub(crate) struct Jobs {
     pub(crate) collection: Slot<crate::collect::Collection>,
     pub(crate) verification: Slot<crate::scrub::Verification>,
-    stopping: AtomicBool,
+    stopping: watch::Sender<bool>,
     /// Held while it is looked what is due.
     looking: Arc<tokio::sync::Mutex<()>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -83,7 +83,7 @@ impl Default for Jobs {
         Self {
             collection: Slot::new("gc"),
             verification: Slot::new("verify"),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             looking: Arc::default(),
             tasks: Mutex::default(),
         }
@@ -93,10 +93,20 @@ impl Default for Jobs {
 impl Jobs {
     /// Errors: Unavailable once the server stops. Asked between steps.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.stopping.load(Ordering::Relaxed) {
+        if *self.stopping.borrow() {
             return Err(Error::unavailable("the server was stopped"));
         }
         Ok(())
+    }
+
+    /// The outcome of work that may take long. Errors: Unavailable as soon as the server stops.
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            // The sender is part of this, so it ends with a stop only.
+            _ = stopping.wait_for(|stopping| *stopping) => Err(Error::unavailable("the server was stopped")),
+            outcome = work => Ok(outcome),
+        }
     }
 
     /// The right to look what is due; `None` while somebody looks.
@@ -113,7 +123,7 @@ impl Jobs {
 
     /// Ends all jobs.
     pub(crate) async fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.send_replace(true);
         let tasks = std::mem::take(&mut *lock(&self.tasks));
         let ended = tokio::time::timeout(ENDED_WITHIN, futures_util::future::join_all(tasks));
         if ended.await.is_err() {
@@ -278,5 +288,25 @@ impl<T: Clone + Serialize + DeserializeOwned + Send + 'static> Slot<T> {
             Box::pin(async move { Ok::<_, Error>(session.put_setting(&name, &text).await?) })
         });
         work.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_ends_a_long_rest_at_once() {
+        let jobs = Arc::new(Jobs::default());
+        assert!(jobs.unless_stopped(async {}).await.is_ok());
+        let resting = tokio::spawn({
+            let jobs = jobs.clone();
+            async move { jobs.unless_stopped(tokio::time::sleep(Duration::from_secs(600))).await }
+        });
+        tokio::task::yield_now().await;
+        jobs.stop().await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), resting).await.expect("at once");
+        assert!(ended.expect("it does not panic").is_err());
+        assert!(jobs.check().is_err());
     }
 }

@@ -2,6 +2,7 @@
 //! bytes came again. How the three states of a blob make that safe is told in `weir-store/src/session/garbage.rs`.
 
 use crate::Registry;
+use crate::aging::{JITTER, is_past, later};
 use crate::lease::Lease;
 use crate::scrub::Finding;
 use futures_util::{StreamExt as _, stream};
@@ -28,6 +29,15 @@ pub(crate) const BATCH: usize = 200;
 /// How many are erased at one time.
 const AT_ONCE: usize = 8;
 
+/// What becomes of doomed blobs that are named, whose bytes may be sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// They are read, which may take long.
+    Examined,
+    /// They stay for who has the time.
+    Left,
+}
+
 impl Registry {
     /// Waits until blobs whose bytes were just kept may be named, and keeps those again that were gone. Errors:
     /// Unavailable when the bytes were erased after they came; then they must come again.
@@ -44,8 +54,14 @@ impl Registry {
             for row in unkept {
                 match (row.state, row.unnamed_since) {
                     (BlobState::Gone, Some(since)) => self.revive(domain, &row.digest, since).await?,
-                    (BlobState::Doomed, _) => {
-                        self.erase_given_up().await?;
+                    (BlobState::Doomed, since) => {
+                        let until = self.given_up();
+                        let is_given_up =
+                            since.is_some_and(|since| since <= until || !is_past(since, self.now()));
+                        if is_given_up && self.is_named(domain, &row.digest).await? {
+                            return Err(to_be_examined());
+                        }
+                        self.erase_doomed_until(until, Named::Left).await?;
                         sleep(LOOK_AGAIN).await;
                     }
                     (BlobState::Kept | BlobState::Gone, _) => {}
@@ -84,40 +100,58 @@ impl Registry {
 
     /// Erases what somebody doomed and left, as a node does that ends in the middle. Returns how many.
     pub(crate) async fn erase_given_up(&self) -> Result<usize> {
-        let now = self.now();
-        self.erase_doomed_until(now.checked_sub(GIVEN_UP).unwrap_or(now)).await
+        self.erase_doomed_until(self.given_up(), Named::Examined).await
     }
 
     /// As `erase_given_up`, at the start of the only process that there can be.
     pub(crate) async fn erase_left_behind(&self) -> Result<usize> {
-        self.erase_doomed_until(self.now()).await
+        self.erase_doomed_until(Timestamp::MAX, Named::Examined).await
     }
 
-    async fn erase_doomed_until(&self, until: Timestamp) -> Result<usize> {
+    /// Up to when what is doomed still was given up.
+    fn given_up(&self) -> Timestamp {
+        let now = self.now();
+        now.checked_sub(GIVEN_UP).unwrap_or(now)
+    }
+
+    async fn erase_doomed_until(&self, until: Timestamp, named: Named) -> Result<usize> {
         let mut count = 0;
         loop {
-            let found = self.inner.store.read().await?.doomed_blobs(until, BATCH).await?;
+            let latest = later(self.now(), JITTER);
+            let found = self.inner.store.read().await?.doomed_blobs(until, latest, BATCH).await?;
             if found.is_empty() {
+                return Ok(count);
+            }
+            // Before the lease, as it may take long. Whoever takes over meanwhile changes the time that is seen here.
+            let mut by_domain: BTreeMap<Id, Vec<BlobRow>> = BTreeMap::new();
+            for (domain, row) in found {
+                if self.is_to_be_erased(&domain, &row, named).await {
+                    by_domain.entry(domain).or_default().push(row);
+                }
+            }
+            if by_domain.is_empty() {
                 return Ok(count);
             }
             // Whoever has it will see to these too, or they are seen to later.
             let Some(lease) = self.lease(ERASING).await? else { return Ok(count) };
-            let (began, stamp) = (Instant::now(), self.now());
-            let mut by_domain: BTreeMap<Id, Vec<BlobRow>> = BTreeMap::new();
-            for (domain, row) in found {
-                let (of, seen) = (domain.clone(), row.unnamed_since.unwrap_or(until));
-                let taken = self.inner.store.write(move |session| {
+            let mut erased = 0;
+            for (domain, mut rows) in by_domain {
+                // In the order in which rows are locked.
+                rows.sort_by_key(|row| row.digest);
+                let (began, stamp, of) = (Instant::now(), self.now(), domain.clone());
+                let taking = self.inner.store.write(move |session| {
                     Box::pin(async move {
-                        Ok::<_, Error>(session.doom_again(&of, &row.digest, seen, stamp).await?)
+                        let mut taken = Vec::with_capacity(rows.len());
+                        for row in rows {
+                            let Some(seen) = row.unnamed_since else { continue };
+                            if session.doom_again(&of, &row.digest, seen, stamp).await? {
+                                taken.push(row);
+                            }
+                        }
+                        Ok::<_, Error>(taken)
                     })
                 });
-                if taken.await? && !self.spare_sound(&domain, &row, stamp).await? {
-                    by_domain.entry(domain).or_default().push(row);
-                }
-            }
-            let mut erased = 0;
-            for (domain, rows) in by_domain {
-                erased += self.erase(&lease, &domain, rows, stamp, began).await?.len();
+                erased += self.erase(&lease, &domain, taking.await?, stamp, began).await?.len();
             }
             lease.release().await;
             count += erased;
@@ -127,17 +161,79 @@ impl Registry {
         }
     }
 
-    /// Keeps a blob that a verification doomed and left, if it is named and its bytes are sound.
-    async fn spare_sound(&self, domain: &Id, row: &BlobRow, stamp: Timestamp) -> Result<bool> {
-        let names = self.inner.store.read().await?.files_named(domain, &row.digest, 1).await?;
-        if names.is_empty() || self.examine(domain, row).await? != Finding::Sound {
-            return Ok(false);
-        }
-        let (domain, digest) = (domain.clone(), row.digest);
-        let spared = self.inner.store.write(move |session| {
-            Box::pin(async move { Ok::<_, Error>(session.spare_blob(&domain, &digest, stamp).await?) })
+    /// Whether the end of a doomed blob is to go on. One that is named was doomed by a verification, and is kept if its
+    /// bytes are sound; one that cannot be read now stays for later.
+    async fn is_to_be_erased(&self, domain: &Id, row: &BlobRow, named: Named) -> bool {
+        let look = async {
+            if !self.is_named(domain, &row.digest).await? {
+                return Ok(true);
+            }
+            if named == Named::Left {
+                return Ok(false);
+            }
+            if self.examine(domain, row).await? != Finding::Sound {
+                return Ok(true);
+            }
+            if let Some(seen) = row.unnamed_since {
+                self.spare(domain, row.digest, seen).await?;
+            }
+            Ok::<_, Error>(false)
+        };
+        look.await.unwrap_or_else(|error| {
+            tracing::warn!(digest = %row.digest, %error, "a doomed blob was not looked at; it is tried again later");
+            false
+        })
+    }
+
+    async fn is_named(&self, domain: &Id, digest: &Digest) -> Result<bool> {
+        Ok(!self.inner.store.read().await?.files_named(domain, digest, 1).await?.is_empty())
+    }
+
+    /// Takes back what was doomed at `doomed`.
+    async fn spare(&self, domain: &Id, digest: Digest, doomed: Timestamp) -> Result<()> {
+        let domain = domain.clone();
+        let work = self.inner.store.write(move |session| {
+            Box::pin(async move { Ok::<_, Error>(session.spare_blob(&domain, &digest, doomed).await?) })
         });
-        spared.await.map(|()| true)
+        work.await
+    }
+
+    /// Erases a kept blob that is not what it is named, although it is named; `None` when it is what it should be by
+    /// now, or cannot be read.
+    pub(crate) async fn condemn(&self, domain: &Id, row: &BlobRow) -> Result<Option<Finding>> {
+        let erasing = self.erasing().await?;
+        let condemned = self.condemn_under(&erasing, domain, row).await;
+        erasing.release().await;
+        condemned
+    }
+
+    async fn condemn_under(&self, erasing: &Lease, domain: &Id, row: &BlobRow) -> Result<Option<Finding>> {
+        let (of, digest, condemned) = (domain.clone(), row.digest, self.now());
+        let work = self.inner.store.write(move |session| {
+            Box::pin(async move { Ok::<_, Error>(session.condemn_blob(&of, &digest, condemned).await?) })
+        });
+        if !work.await? {
+            return Ok(None);
+        }
+        // From now on nobody names it; whoever kept it before left the bytes that are there now.
+        let finding = match self.examine(domain, row).await {
+            Ok(Finding::Sound) | Err(_) => {
+                self.spare(domain, digest, condemned).await?;
+                return Ok(None);
+            }
+            Ok(finding) => finding,
+        };
+        let (began, stamp, of) = (Instant::now(), self.now(), domain.clone());
+        let work = self.inner.store.write(move |session| {
+            Box::pin(async move { Ok::<_, Error>(session.doom_again(&of, &digest, condemned, stamp).await?) })
+        });
+        if !work.await? {
+            return Ok(None);
+        }
+        tracing::error!(%digest, ?finding, "a blob is not what it is named and is erased");
+        self.erase(erasing, domain, vec![*row], stamp, began).await?;
+        self.metrics().blobs_damaged.inc();
+        Ok(Some(finding))
     }
 
     /// Erases the bytes of blobs that this process doomed at `stamp`, after `began`, and gives those whose bytes are
@@ -206,6 +302,13 @@ pub(crate) fn held_blobs(assets: &[AssetRow]) -> Vec<(Digest, u64)> {
         AssetState::Promised { .. } | AssetState::Evicted { .. } => None,
     };
     assets.iter().filter_map(blob).collect()
+}
+
+fn to_be_examined() -> Error {
+    Error::unavailable(
+        "a file with the same bytes was found damaged, and this server is about to read it again; send it once more in \
+         a minute",
+    )
 }
 
 fn erased_meanwhile() -> Error {

@@ -36,6 +36,7 @@ pub mod publish;
 mod recover;
 pub mod repository;
 pub mod resource_tag;
+mod restore;
 mod retain;
 pub mod scope;
 pub mod scrub;

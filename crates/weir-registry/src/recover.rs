@@ -2,54 +2,46 @@
 //! were not are read again before anybody gets them.
 
 use crate::Registry;
-use futures_util::TryStreamExt as _;
+use crate::scrub::Finding;
 use std::collections::HashMap;
 use std::time::Duration;
-use weir_core::{Digest, Error, Hasher, Result};
+use weir_core::{Digest, Error, Result};
 use weir_store::BlobKey;
-use weir_store::rows::Id;
+use weir_store::rows::{BlobRow, BlobState, Id};
 
 impl Registry {
-    /// Reads every blob again that was not known to be on the disk when the last process ended, and removes
-    /// those that are not what they are named; they are fetched again when asked for. Returns how many were
-    /// removed. Call it before serving.
+    /// Reads every blob again that was not known to be on the disk when the last process ended, and erases those that
+    /// are not what they are named; they are fetched again when asked for. Returns how many were erased. Call it before
+    /// serving. Errors: Unavailable when one cannot be read, which says nothing of its bytes.
     pub async fn recover(&self) -> Result<u64> {
-        if !self.inner.store.blobs().is_safe_when_kept() {
-            // A folder is this process's alone, so nobody else erases in it.
-            self.erase_left_behind().await?;
+        if self.inner.store.blobs().is_safe_when_kept() {
+            // Others serve from it now, and an unclean stop of this process damaged nothing.
+            return Ok(0);
         }
+        // A folder is this process's alone, so nobody else erases in it.
+        self.erase_left_behind().await?;
         let unsynced = self.inner.store.read().await?.unsynced_blobs().await?;
-        let mut removed = 0;
+        let mut erased = 0;
         for (domain, digest, size) in unsynced {
-            let key = BlobKey::Asset { domain: domain.clone(), digest };
-            if !self.is_whole(&key, digest, size).await? {
-                tracing::warn!(%digest, "removed a file that an unclean stop damaged; it is fetched again when asked for");
-                self.inner.store.blobs().delete(&key).await?;
-                // Else the bytes fetched next would count as synced from the start.
-                let store = &self.inner.store;
-                let forget = store.write(move |session| {
-                    Box::pin(async move { Ok::<_, Error>(session.delete_blob(&domain, &digest).await?) })
-                });
-                forget.await?;
-                removed += 1;
+            let row = BlobRow { digest, size, synced: false, state: BlobState::Kept, unnamed_since: None };
+            match self.compare(&domain, &row).await {
+                Ok(Finding::Sound) => {}
+                Ok(Finding::Missing | Finding::Rotten) => {
+                    if self.condemn(&domain, &row).await?.is_some() {
+                        tracing::warn!(%digest, "an unclean stop damaged a file; it is fetched again when asked for");
+                        erased += 1;
+                    }
+                }
+                Err(error) => {
+                    return Err(Error::unavailable(format!(
+                        "the file {digest}, fetched shortly before the last stop, cannot be read again ({error}); \
+                         start weir once more when it can, or remove the file: it is fetched again when asked for"
+                    )));
+                }
             }
         }
         self.sync_fetched().await?;
-        Ok(removed)
-    }
-
-    async fn is_whole(&self, key: &BlobKey, digest: Digest, size: u64) -> Result<bool> {
-        // A header that a crash damaged counts as a damaged file.
-        let Ok(Some(blob)) = self.inner.store.blobs().open(key).await else { return Ok(false) };
-        if blob.size() != size {
-            return Ok(false);
-        }
-        let mut hasher = Hasher::new();
-        let mut pieces = blob.read(0..size);
-        while let Ok(Some(piece)) = pieces.try_next().await {
-            hasher.update(&piece);
-        }
-        Ok(hasher.finish().sha256 == digest)
+        Ok(erased)
     }
 
     /// Makes fetched files safe from a power cut, all that wait in one go. Returns how many.

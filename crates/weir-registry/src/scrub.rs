@@ -5,27 +5,20 @@ use crate::Registry;
 use crate::audit::known;
 use crate::job::{Progress, to_its_end, told};
 use crate::lease::Lease;
-use crate::open::Want;
-use crate::scope::{DomainRef, Scope};
-use crate::topology::DomainState;
-use crate::view::Freshness;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use crate::scope::DomainRef;
+use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::sync::Arc;
+use std::io;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use weir_core::verdict::Source;
-use weir_core::{AssetName, Caller, Digest, Error, Hasher, Result, Timestamp};
-use weir_store::rows::{AuditRow, BlobRow, BlobState, Id, NamedFile};
+use weir_core::{Caller, Digest, Error, Result, Timestamp};
+use weir_store::rows::{AuditRow, BlobRow, DomainRow, Id};
 use weir_store::{BlobError, BlobKey, BlobKind};
 
 /// How many blobs are read before it is noted.
 const PAGE: usize = 100;
-/// How many lost files a report names.
-const MOST_LOST: usize = 1_000;
-/// How many files that are one blob are named.
-const MOST_NAMES: usize = 100;
 /// How many blobs in a row may be unreadable for another reason than their bytes before it is given up.
 const MOST_UNREADABLE: u64 = 20;
 /// A scheduled verification rests this many times as long as it reads, so that others have the disk.
@@ -111,7 +104,7 @@ impl Registry {
             )
         };
         let lease = self.inner.jobs.verification.lease(self).await?.ok_or_else(running)?;
-        let run = Run { since: self.now(), only, repair: request.repair, gentle: false };
+        let run = Run { verified: None, only, repair: request.repair, gentle: false };
         self.begin_verification(principal, run, lease).ok_or_else(running)
     }
 
@@ -130,8 +123,9 @@ impl Registry {
         }
         let Some(lease) = slot.lease(self).await? else { return Ok(()) };
         if slot.is_due(self, interval).await? {
-            let since = self.now().checked_sub(interval).unwrap_or(Timestamp::UNIX_EPOCH);
-            let run = Run { since, only: None, repair: true, gentle: true };
+            let now = self.now();
+            let verified = now.checked_sub(interval).unwrap_or(Timestamp::UNIX_EPOCH)..now;
+            let run = Run { verified: Some(verified), only: None, repair: true, gentle: true };
             self.begin_verification("weir".to_owned(), run, lease);
         }
         Ok(())
@@ -208,33 +202,27 @@ impl Registry {
         work.await
     }
 
-    /// Reads a blob and compares it with its name.
+    /// Reads a blob and compares it with its name. What the disk says that it lost counts as rotten. Errors: Unavailable
+    /// when it cannot be read now, or the server stops.
     pub(crate) async fn examine(&self, domain: &Id, row: &BlobRow) -> Result<Finding> {
+        match self.inner.jobs.unless_stopped(self.compare(domain, row)).await? {
+            Err(error) if is_bad_disk(&error) => Ok(Finding::Rotten),
+            Err(error) => Err(Error::unavailable(format!("a blob cannot be read now: {error}"))),
+            Ok(finding) => Ok(finding),
+        }
+    }
+
+    /// As `examine`, of a blob that can be read only.
+    pub(crate) async fn compare(&self, domain: &Id, row: &BlobRow) -> Result<Finding, BlobError> {
         let key = BlobKey::Asset { domain: domain.clone(), digest: row.digest };
         let blob = match self.inner.store.blobs().open(&key).await {
             Ok(Some(blob)) => blob,
             Ok(None) => return Ok(Finding::Missing),
             Err(BlobError::Corrupt { .. }) => return Ok(Finding::Rotten),
-            Err(error) if is_bad_disk(&error) => return Ok(Finding::Rotten),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
-        let mut hasher = Hasher::new();
-        let mut pieces = blob.read(0..blob.size());
-        loop {
-            self.inner.jobs.check()?;
-            match pieces.try_next().await {
-                Ok(Some(piece)) => hasher.update(&piece),
-                Ok(None) => break,
-                Err(error) => {
-                    let error = BlobError::Io(error);
-                    if is_bad_disk(&error) {
-                        return Ok(Finding::Rotten);
-                    }
-                    return Err(Error::unavailable(format!("a blob cannot be read now: {error}")));
-                }
-            }
-        }
-        Ok(if hasher.finish().sha256 == row.digest { Finding::Sound } else { Finding::Rotten })
+        let is_sound = blob.digest().await? == row.digest;
+        Ok(if is_sound { Finding::Sound } else { Finding::Rotten })
     }
 }
 
@@ -249,53 +237,55 @@ pub(crate) enum Finding {
 /// Whether a disk says that it lost what was there (EIO), which it says again next time.
 fn is_bad_disk(error: &BlobError) -> bool {
     const EIO: i32 = 5;
-    matches!(error, BlobError::Io(error) if error.raw_os_error() == Some(EIO))
+    // The error may be wrapped by who named the path.
+    fn is_lost(error: &io::Error) -> bool {
+        let source = error.get_ref().and_then(|inner| inner.source());
+        error.raw_os_error() == Some(EIO)
+            || source.and_then(|source| source.downcast_ref::<io::Error>()).is_some_and(is_lost)
+    }
+    matches!(error, BlobError::Io(error) if is_lost(error))
 }
 
 /// What one run does.
-struct Run {
-    /// Blobs that were read after this are passed over.
-    since: Timestamp,
+pub(crate) struct Run {
+    /// Blobs that were verified in this time are passed over.
+    verified: Option<Range<Timestamp>>,
     /// Only this domain.
     only: Option<Id>,
-    repair: bool,
+    pub(crate) repair: bool,
     /// Rests in between.
     gentle: bool,
 }
 
-struct Scrubber<'a> {
-    registry: &'a Registry,
+pub(crate) struct Scrubber<'a> {
+    pub(crate) registry: &'a Registry,
     lease: Lease,
-    run: Run,
+    pub(crate) run: Run,
 }
 
 impl Scrubber<'_> {
     async fn run(&self) -> Result<()> {
-        let domains = self.registry.inner.store.read().await?.list_domains(None).await?;
-        for row in domains {
-            if self.run.only.as_ref().is_some_and(|only| *only != row.id) {
-                continue;
-            }
+        let mut domains = self.registry.inner.store.read().await?.list_domains(None).await?;
+        domains.retain(|row: &DomainRow| self.run.only.as_ref().is_none_or(|only| *only == row.id));
+        for row in &domains {
             self.phase(format!("reading the files of {}", row.name));
             self.read_all(&row.id).await?;
             self.phase(format!("listing the files of {}", row.name));
             self.count_unlisted(&row.id).await?;
-            self.phase(format!("restoring files of {}", row.name));
-            let Some(domain) = self.registry.domain_state(&row.owner, &row.name).await? else { continue };
-            self.restore_all(&domain).await?;
         }
-        Ok(())
+        self.phase("restoring files".to_owned());
+        self.restore_all(&domains).await
     }
 
     fn phase(&self, phase: String) {
         self.registry.inner.jobs.verification.phase(phase);
     }
 
-    fn note(&self, change: impl FnOnce(&mut Verification)) {
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Verification)) {
         self.registry.inner.jobs.verification.note(change);
     }
 
-    async fn check(&self) -> Result<()> {
+    pub(crate) async fn check(&self) -> Result<()> {
         self.registry.inner.jobs.check()?;
         if !self.lease.is_held() {
             return Err(Error::unavailable("the database was not reached in time; another node goes on"));
@@ -308,16 +298,15 @@ impl Scrubber<'_> {
     async fn read_all(&self, domain: &Id) -> Result<()> {
         let (mut after, mut unreadable) = (None, 0);
         loop {
-            let page = self
-                .registry
-                .inner
-                .store
-                .read()
-                .await?
-                .unverified_blobs(domain, self.run.since, after.as_ref(), PAGE)
-                .await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.digest);
+            self.check().await?;
+            let mut session = self.registry.inner.store.read().await?;
+            let (page, last) =
+                session.unverified_blobs(domain, self.run.verified.clone(), after.as_ref(), PAGE).await?;
+            drop(session);
+            if last.is_none() {
+                return Ok(());
+            }
+            after = last;
             let mut sound = Vec::with_capacity(page.len());
             for row in &page {
                 self.check().await?;
@@ -342,7 +331,8 @@ impl Scrubber<'_> {
                     report.bytes_read += row.size;
                 });
                 if self.run.gentle {
-                    sleep((began.elapsed() * RESTS).min(LONGEST_REST)).await;
+                    let rest = sleep((began.elapsed() * RESTS).min(LONGEST_REST));
+                    self.registry.inner.jobs.unless_stopped(rest).await?;
                 }
             }
             let (domain, now) = (domain.clone(), self.registry.now());
@@ -353,49 +343,12 @@ impl Scrubber<'_> {
         }
     }
 
-    /// Erases a blob that is not what it is named, unless the same bytes came again meanwhile.
     async fn condemn(&self, domain: &Id, row: &BlobRow) -> Result<()> {
-        let (registry, digest) = (self.registry, row.digest);
-        let erasing = registry.erasing().await?;
-        let (of, condemned) = (domain.clone(), registry.now());
-        let work = registry.inner.store.write(move |session| {
-            Box::pin(async move { Ok::<_, Error>(session.condemn_blob(&of, &digest, condemned).await?) })
-        });
-        if !work.await? {
-            erasing.release().await;
-            return Ok(());
+        match self.registry.condemn(domain, row).await? {
+            Some(Finding::Missing) => self.note(|report| report.missing += 1),
+            Some(Finding::Rotten) => self.note(|report| report.rotten += 1),
+            Some(Finding::Sound) | None => {}
         }
-        // From now on nobody names it; whoever kept it before left the bytes that are there now.
-        let finding = registry.examine(domain, row).await;
-        let of = domain.clone();
-        match finding {
-            Ok(Finding::Sound) | Err(_) => {
-                let work = registry.inner.store.write(move |session| {
-                    Box::pin(
-                        async move { Ok::<_, Error>(session.spare_blob(&of, &digest, condemned).await?) },
-                    )
-                });
-                work.await?;
-            }
-            Ok(finding) => {
-                let (began, stamp) = (Instant::now(), registry.now());
-                let work = registry.inner.store.write(move |session| {
-                    Box::pin(async move {
-                        Ok::<_, Error>(session.doom_again(&of, &digest, condemned, stamp).await?)
-                    })
-                });
-                if work.await? {
-                    tracing::error!(%digest, ?finding, "a blob is not what it is named and is erased");
-                    registry.erase(&erasing, domain, vec![*row], stamp, began).await?;
-                    registry.metrics().blobs_damaged.inc();
-                    self.note(|report| match finding {
-                        Finding::Missing => report.missing += 1,
-                        Finding::Rotten | Finding::Sound => report.rotten += 1,
-                    });
-                }
-            }
-        }
-        erasing.release().await;
         Ok(())
     }
 
@@ -407,140 +360,6 @@ impl Scrubber<'_> {
             let digests: Vec<Digest> = page.iter().map(|found| found.digest).collect();
             let known = self.registry.inner.store.read().await?.known_blobs(domain, &digests).await?;
             self.note(|report| report.without_row += (page.len() - known.len()) as u64);
-        }
-        Ok(())
-    }
-
-    /// Looks for blobs that versions name and that are not kept, and brings back what can be.
-    async fn restore_all(&self, domain: &Arc<DomainState>) -> Result<()> {
-        let id = &domain.row.id;
-        for first in 0..=u8::MAX {
-            self.check().await?;
-            let unkept = self.registry.inner.store.read().await?.unkept_assets(id, first).await?;
-            for (digest, size) in unkept {
-                self.check().await?;
-                if !self.make_row(id, digest, size).await? {
-                    self.restore(domain, digest).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the row of a blob whose bytes are there; false when they are not.
-    async fn make_row(&self, domain: &Id, digest: Digest, size: u64) -> Result<bool> {
-        let store = &self.registry.inner.store;
-        let row = store.read().await?.blob(domain, &digest).await?;
-        match row.map(|row| row.state) {
-            // Kept since it was looked for.
-            Some(BlobState::Kept) => return Ok(true),
-            Some(BlobState::Doomed) => return Ok(false),
-            Some(BlobState::Gone) | None => {}
-        }
-        let expected = BlobRow { digest, size, synced: true, state: BlobState::Kept, unnamed_since: None };
-        match self.registry.examine(domain, &expected).await? {
-            Finding::Sound => {}
-            Finding::Missing | Finding::Rotten => return Ok(false),
-        }
-        if row.is_some() {
-            self.registry.ready_to_name(domain, &[digest]).await?;
-        } else {
-            let (of, now) = (domain.clone(), self.registry.now());
-            let work = store.write(move |session| {
-                Box::pin(
-                    async move { Ok::<_, Error>(session.doom_unlisted(&of, &[(digest, size)], now).await?) },
-                )
-            });
-            // It is named, so it is kept.
-            work.await?;
-        }
-        self.note(|report| report.rows_made += 1);
-        Ok(true)
-    }
-
-    /// Fetches a blob again, or tells what is lost with it.
-    async fn restore(&self, domain: &Arc<DomainState>, digest: Digest) -> Result<()> {
-        let store = &self.registry.inner.store;
-        let files = store.read().await?.files_named(&domain.row.id, &digest, MOST_NAMES).await?;
-        let mut why = "it was published here, and nobody else has it".to_owned();
-        for file in files.iter().filter(|file| file.external) {
-            if !self.run.repair {
-                why = "'weir verify --repair' fetches it again, and so does the next request".to_owned();
-                break;
-            }
-            match self.registry.fetch_lost(domain, file).await {
-                Ok(()) => {
-                    let row = store.read().await?.blob(&domain.row.id, &digest).await?;
-                    if row.is_some_and(|row| row.state == BlobState::Kept) {
-                        self.registry.metrics().blobs_repaired.inc();
-                        self.note(|report| report.repaired += 1);
-                        return Ok(());
-                    }
-                    why = "its registry gives other bytes by now".to_owned();
-                }
-                Err(error) => why = error.to_string(),
-            }
-        }
-        for file in files {
-            tracing::error!(domain = %domain.row.name, repository = %file.repository, package = file.package,
-                version = file.version, file = file.file, why, "the bytes of a file are lost");
-            let lost = LostFile {
-                domain: domain.row.name.to_string(),
-                repository: file.repository.to_string(),
-                format: file.format,
-                namespace: Some(file.namespace).filter(|namespace| !namespace.is_empty()),
-                package: file.package,
-                version: file.version,
-                file: file.file,
-                sha256: digest.hex(),
-                why: why.clone(),
-            };
-            self.note(|report| {
-                report.lost_count += 1;
-                if report.lost.len() < MOST_LOST {
-                    report.lost.push(lost);
-                }
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Registry {
-    /// Fetches a file of a held public version again, on behalf of nobody.
-    async fn fetch_lost(&self, domain: &Arc<DomainState>, file: &NamedFile) -> Result<()> {
-        let format = self.format(&file.format).ok_or_else(|| Error::internal("no such format"))?;
-        let gone = || Error::unavailable("its repository was deleted meanwhile");
-        let scope = Scope {
-            domain: domain.clone(),
-            repository: domain.repository(&file.repository).ok_or_else(gone)?.clone(),
-            format: format.name(),
-            caller: Caller::Anonymous,
-            token: None,
-        };
-        let namespace = Some(file.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-        let package = format.parse_name(namespace, &file.package)?;
-        let view = self.view_unchecked(&scope, &package, Freshness::Usual).await?;
-        let gone = || Error::unavailable("its version was deleted meanwhile");
-        let decision = view.verdict.version(&file.key).ok_or_else(gone)?;
-        let Source::Held { node, version } = decision.source else { return Err(gone()) };
-        let row = view.held_row(node, version).ok_or_else(gone)?;
-        // What was made out of a file comes back with that file.
-        let names = if file.derived {
-            let assets = self.inner.store.read().await?.files_of(std::slice::from_ref(&row.content)).await?;
-            let held = assets.into_iter().filter(|asset| asset.is_held());
-            held.map(|asset| AssetName::parse(&asset.name)).collect::<Result<Vec<_>>>()?
-        } else {
-            vec![AssetName::parse(&file.file)?]
-        };
-        for name in names.iter().filter(|name| !file.derived || format.inspects(name)) {
-            let asset = self.held_asset(&row.content, name).await?;
-            let state = asset.as_deref().map(|asset| &asset.state);
-            let opened = self.fetch_again(&scope, &view, decision, row, name, state, Want::Bytes).await?;
-            let mut bytes = opened.stream(None);
-            while let Some(piece) = bytes.next().await {
-                piece.map_err(|error| Error::unavailable(error.to_string()))?;
-            }
         }
         Ok(())
     }

@@ -90,10 +90,15 @@ impl Blob {
         }
         let found = match &self.held {
             Some(held) => weir_core::Digest::of(held),
-            None => hash_all(self.raw(0..self.size)).await?,
+            None => self.digest().await?,
         };
         check.conclude(found)?;
         Ok(self)
+    }
+
+    /// SHA-256 of all of its bytes, read and hashed off the async threads; dropping the future ends the reading.
+    pub async fn digest(&self) -> Result<weir_core::Digest, BlobError> {
+        Ok(hash_all(self.raw(0..self.size)).await?)
     }
 
     /// The bytes of `range`, cut to what there is. Damaged ones never come whole: the stream ends with an error of

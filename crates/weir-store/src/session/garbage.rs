@@ -10,6 +10,7 @@
 //!   again only by who sees bytes that came after that.
 
 use super::blob::{TABLE, blob};
+use super::ids;
 use crate::db::{Row, Session, Value};
 use crate::error::DbError;
 use crate::rows::{BlobRow, Id};
@@ -17,6 +18,7 @@ use std::collections::HashSet;
 use weir_core::{Digest, Timestamp};
 
 const DOCUMENTS: &str = "documents";
+const CONTENTS: &str = "contents";
 
 /// Of a row of `blobs`: whether an asset names it. Where there is one domain, an asset can be of no other.
 macro_rules! named {
@@ -181,15 +183,19 @@ impl Session {
         self.all_in(TABLE, left, &values, &digests(list)).await?.iter().map(blob).collect()
     }
 
-    /// A page of what was doomed up to `until` and is doomed still.
+    /// A page of what was doomed up to `until`, or later than `latest`, which only a clock can have done that was set
+    /// back since, and is doomed still.
     pub async fn doomed_blobs(
         &mut self,
         until: Timestamp,
+        latest: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Id, BlobRow)>, DbError> {
         let sql = "select domain_id, sha256, size, synced, state, unnamed_since from blobs
-                   where unnamed_since is not null and unnamed_since <= $1 and state = 'doomed' limit $2";
-        self.all(TABLE, sql, &[until.into(), limit.into()]).await?.iter().map(place).collect()
+                   where unnamed_since is not null and (unnamed_since <= $1 or unnamed_since > $2)
+                     and state = 'doomed' limit $3";
+        let values = [until.into(), latest.into(), limit.into()];
+        self.all(TABLE, sql, &values).await?.iter().map(place).collect()
     }
 
     /// Takes the end of a doomed blob over from who doomed it at `seen`; false when that came to an end meanwhile.
@@ -259,9 +265,41 @@ impl Session {
         rows.iter().map(|row| row.digest("sha256")).collect()
     }
 
-    /// Forgets the documents of a domain that were not confirmed after `since`; how many they were.
-    pub async fn forget_old_documents(&mut self, domain: &str, since: Timestamp) -> Result<u64, DbError> {
-        let sql = "delete from documents where domain_id = $1 and checked_at <= $2";
-        self.run(DOCUMENTS, sql, &[domain.into(), since.into()]).await
+    /// Forgets documents of a domain that were not confirmed after `since`, `limit` at most; how many they were.
+    pub async fn forget_old_documents(
+        &mut self,
+        domain: &str,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<u64, DbError> {
+        let sql = "delete from documents
+                   where domain_id = $1 and checked_at <= $2
+                     and (connection, path) in (select connection, path from documents
+                                                where domain_id = $1 and checked_at <= $2 limit $3)";
+        self.run(DOCUMENTS, sql, &[domain.into(), since.into(), limit.into()]).await
+    }
+
+    /// A page of all contents by identifier, each with whether it was made up to `until` and no version has it.
+    pub async fn contents_after(
+        &mut self,
+        after: &str,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Id, bool)>, DbError> {
+        let sql = "select content_id,
+                          created_at <= $2 and not exists (select 1 from package_versions v
+                                                           where v.content_id = contents.content_id) as unused
+                   from contents where content_id > $1 order by content_id limit $3";
+        let rows = self.all(CONTENTS, sql, &[after.into(), until.into(), limit.into()]).await?;
+        rows.iter().map(|row| Ok((row.text("content_id")?, row.boolean("unused")?))).collect()
+    }
+
+    /// Deletes those of these contents that no version has, with their assets; how many they were. There are such
+    /// where a version was written while its repository was deleted.
+    pub async fn delete_unused_contents(&mut self, list: &[Id]) -> Result<u64, DbError> {
+        let sql = "delete from contents where content_id in ({list})
+                   and not exists (select 1 from package_versions v
+                                   where v.content_id = contents.content_id)";
+        self.run_in(CONTENTS, sql, &[], &ids(list)).await
     }
 }

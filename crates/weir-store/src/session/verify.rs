@@ -3,27 +3,37 @@
 use super::blob::{TABLE, blob};
 use crate::db::{Session, Value};
 use crate::error::DbError;
-use crate::rows::{BlobRow, Id, NamedFile};
+use crate::rows::{BlobRow, BlobState, Id, NamedFile};
+use std::ops::Range;
 use weir_core::{Digest, OriginKind, RepositoryName, Timestamp};
 
 const ASSETS: &str = "assets";
 
 impl Session {
-    /// A page of a domain's kept blobs by digest that were not verified after `since`.
+    /// Of a page of a domain's blobs by digest those that are kept and were not verified in this time, and where the
+    /// page ends; `None` after the last. Without a time all kept ones. What was verified later than the time's end was
+    /// so by a clock that was set back since, and nobody knows when.
     pub async fn unverified_blobs(
         &mut self,
         domain: &str,
-        since: Timestamp,
+        verified: Option<Range<Timestamp>>,
         after: Option<&Digest>,
         limit: usize,
-    ) -> Result<Vec<BlobRow>, DbError> {
-        let sql = "select domain_id, sha256, size, synced, state, unnamed_since from blobs
-                   where domain_id = $1 and state = 'kept' and (verified_at is null or verified_at <= $2)
-                     and sha256 > $3
-                   order by sha256 limit $4";
+    ) -> Result<(Vec<BlobRow>, Option<Digest>), DbError> {
+        // Picked here: to fill a page with what is not verified, a statement could walk through the whole domain.
+        let sql = "select domain_id, sha256, size, synced, state, unnamed_since, verified_at from blobs
+                   where domain_id = $1 and sha256 > $2
+                   order by sha256 limit $3";
         let after: &[u8] = after.map_or(&[], |digest| digest.as_bytes().as_slice());
-        let values = [domain.into(), since.into(), Value::Bytes(Some(after)), limit.into()];
-        self.all(TABLE, sql, &values).await?.iter().map(blob).collect()
+        let rows = self.all(TABLE, sql, &[domain.into(), Value::Bytes(Some(after)), limit.into()]).await?;
+        let mut unverified = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let at = row.optional_time("verified_at")?;
+            let is_verified =
+                verified.as_ref().zip(at).is_some_and(|(time, at)| time.start < at && at <= time.end);
+            unverified.extend(Some(blob(row)?).filter(|row| row.state == BlobState::Kept && !is_verified));
+        }
+        Ok((unverified, rows.last().map(|row| row.digest("sha256")).transpose()?))
     }
 
     /// Notes that these were read and are what they are named.
@@ -68,20 +78,21 @@ impl Session {
         Ok(())
     }
 
-    /// Digest and size of a domain's held assets without kept blob, of those whose digest begins with `first`.
-    pub async fn unkept_assets(&mut self, domain: &str, first: u8) -> Result<Vec<(Digest, u64)>, DbError> {
-        let sql = "select distinct a.sha256, a.size
+    /// Domain, digest and size of the held assets without kept blob, of those whose digest begins with `first`.
+    pub async fn unkept_assets(&mut self, first: u8) -> Result<Vec<(Id, Digest, u64)>, DbError> {
+        let sql = "select distinct c.domain_id, a.sha256, a.size
                    from assets a
                    join contents c on c.content_id = a.content_id
-                   where a.sha256 >= $2 and a.sha256 <= $3 and a.state = 'held' and c.domain_id = $1
+                   where a.sha256 >= $1 and a.sha256 <= $2 and a.state = 'held'
                      and not exists (select 1 from blobs b where b.domain_id = c.domain_id
                                      and b.sha256 = a.sha256 and b.state = 'kept')
                    order by a.sha256";
         let (mut low, mut high) = ([0; 32], [0xff; 32]);
         (low[0], high[0]) = (first, first);
-        let values = [domain.into(), Value::Bytes(Some(&low)), Value::Bytes(Some(&high))];
-        let rows = self.all(ASSETS, sql, &values).await?;
-        rows.iter().map(|row| Ok((row.digest("sha256")?, row.size("size")?))).collect()
+        let rows = self.all(ASSETS, sql, &[Value::Bytes(Some(&low)), Value::Bytes(Some(&high))]).await?;
+        rows.iter()
+            .map(|row| Ok((row.text("domain_id")?, row.digest("sha256")?, row.size("size")?)))
+            .collect()
     }
 
     /// The files of versions that are this blob, `limit` at most.

@@ -111,9 +111,12 @@ async fn only_what_nothing_names_since_long_enough_is_doomed() {
         assert_eq!(state(store, domain, b"left").await, Some((BlobState::Doomed, Some(at(41)))));
 
         let mut session = store.read().await.expect("a session");
-        assert_eq!(session.doomed_blobs(at(40), 9).await.expect("ok").len(), 0);
-        let doomed = session.doomed_blobs(at(41), 9).await.expect("ok");
-        assert_eq!(doomed.iter().map(|(_, row)| row.digest).collect::<Vec<_>>(), [Digest::of(b"left")]);
+        assert_eq!(session.doomed_blobs(at(40), at(41), 9).await.expect("ok").len(), 0);
+        // By its time, or by a clock that was set back since.
+        for (until, latest) in [(at(41), at(99)), (at(1), at(40))] {
+            let doomed = session.doomed_blobs(until, latest, 9).await.expect("ok");
+            assert_eq!(doomed.iter().map(|(_, row)| row.digest).collect::<Vec<_>>(), [Digest::of(b"left")]);
+        }
         drop(session);
         bury(store, domain, b"left", 40, 50).await;
         assert_eq!(state(store, domain, b"left").await, Some((BlobState::Doomed, Some(at(41)))), "another's");
@@ -257,15 +260,23 @@ async fn what_was_not_read_for_long_is_read_and_what_is_lost_is_told_by_name() {
         })
         .await;
         let mut session = store.read().await.expect("a session");
-        let unverified =
-            |rows: Vec<crate::rows::BlobRow>| rows.iter().map(|row| row.digest).collect::<Vec<_>>();
-        assert_eq!(unverified(session.unverified_blobs(domain, at(49), None, 9).await.expect("ok")), [two]);
         let mut both = vec![one, two];
         both.sort();
-        assert_eq!(unverified(session.unverified_blobs(domain, at(50), None, 9).await.expect("ok")), both);
-        let rest = session.unverified_blobs(domain, at(50), Some(&both[0]), 9).await.expect("ok");
-        assert_eq!(unverified(rest), [both[1]]);
-        assert_eq!(session.unkept_assets(domain, one.as_bytes()[0]).await.expect("ok"), []);
+        // Passed over is only what was verified in the time: not before, and not by a clock that was set back since.
+        let times = [(49, 50, vec![two]), (50, 60, both.clone()), (10, 49, both.clone())];
+        for (start, end, expected) in times {
+            let time = Some(at(start)..at(end));
+            let (rows, last) = session.unverified_blobs(domain, time, None, 9).await.expect("ok");
+            let rows: Vec<_> = rows.iter().map(|row| row.digest).collect();
+            assert_eq!((rows, last), (expected, Some(both[1])));
+        }
+        let (page, last) = session.unverified_blobs(domain, None, None, 1).await.expect("ok");
+        assert_eq!((page[0].digest, page.len(), last), (both[0], 1, Some(both[0])));
+        let (page, last) = session.unverified_blobs(domain, None, Some(&both[0]), 9).await.expect("ok");
+        assert_eq!((page[0].digest, page.len(), last), (both[1], 1, Some(both[1])));
+        let (page, last) = session.unverified_blobs(domain, None, Some(&both[1]), 9).await.expect("ok");
+        assert!(page.is_empty() && last.is_none());
+        assert_eq!(session.unkept_assets(one.as_bytes()[0]).await.expect("ok"), []);
         drop(session);
         let of = domain.clone();
         write(store, move |session| {
@@ -273,9 +284,9 @@ async fn what_was_not_read_for_long_is_read_and_what_is_lost_is_told_by_name() {
                 assert!(session.condemn_blob(&of, &one, at(60)).await?);
                 assert!(!session.condemn_blob(&of, &one, at(61)).await?);
                 session.spare_blob(&of, &one, at(61)).await?;
-                assert_eq!(session.unkept_assets(&of, one.as_bytes()[0]).await?, [(one, 1)]);
+                assert_eq!(session.unkept_assets(one.as_bytes()[0]).await?, [(of.clone(), one, 1)]);
                 session.spare_blob(&of, &one, at(60)).await?;
-                assert!(session.unkept_assets(&of, one.as_bytes()[0]).await?.is_empty());
+                assert!(session.unkept_assets(one.as_bytes()[0]).await?.is_empty());
                 Ok(())
             })
         })
@@ -316,10 +327,41 @@ async fn documents_that_nobody_confirms_are_forgotten() {
                 assert_eq!(session.known_documents(&of, &both, at(9)).await?.len(), 2);
                 let known = session.known_documents(&of, &both, at(10)).await?;
                 assert_eq!(known.into_iter().collect::<Vec<_>>(), [Digest::of(b"new")]);
-                session.forget_old_documents(&of, at(10)).await
+                session.put_document(&of, &connection, "c", &old).await?;
+                assert_eq!(session.forget_old_documents(&of, at(10), 1).await?, 1);
+                session.forget_old_documents(&of, at(10), 9).await
             })
         });
         assert_eq!(forgotten.await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn contents_that_no_version_has_are_deleted_when_they_are_old() {
+    on_every_engine(async |store| {
+        let place = furnished(store).await;
+        published(store, &place, "one", b"1").await;
+        let left = content(&place.0, "{}");
+        let made = left.created_at.as_second();
+        let found = write(store, move |session| {
+            Box::pin(async move {
+                session.insert_content(&left, &[held(&left.id, "a.tgz", b"2")]).await?;
+                let too_early = session.contents_after("", at(made - 1), 9).await?;
+                assert!(too_early.len() == 2 && too_early.iter().all(|(_, unused)| !unused));
+                let mut page = session.contents_after("", at(made), 1).await?;
+                let first = page[0].0.clone();
+                page.extend(session.contents_after(&first, at(made), 9).await?);
+                let unused: Vec<_> = page.iter().filter(|(_, unused)| *unused).collect();
+                assert_eq!((page.len(), unused), (2, vec![&(left.id.clone(), true)]));
+                let all: Vec<Id> = page.into_iter().map(|(id, _)| id).collect();
+                assert_eq!(session.delete_unused_contents(&all).await?, 1);
+                let lost = session.asset(&left.id, "a.tgz").await?;
+                Ok((lost, session.contents_after("", at(made), 9).await?.len()))
+            })
+        });
+        let (lost, count) = found.await;
+        assert!(lost.is_none() && count == 1);
     })
     .await;
 }

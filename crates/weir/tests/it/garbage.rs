@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use weir_core::{Digest, SystemClock};
 use weir_store::{DbError, Store};
-use weir_testkit::{NpmPackage, Output, PythonPackage, Weir};
+use weir_testkit::{NpmPackage, Output, Postgres, PythonPackage, Weir};
 
 /// How long something that goes on by itself may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -237,4 +237,93 @@ async fn the_schedule_verifies_and_what_was_made_out_of_a_file_comes_back_with_i
     }
     let answer = world.get(&format!("{}.metadata", path_of(&wheel)), &[]).await;
     assert_eq!(answer.assert_status(200).body, wheel.metadata.as_bytes());
+}
+
+/// As a publish leaves them that was under way while its repository was deleted.
+#[tokio::test]
+async fn what_no_version_consists_of_any_more_is_collected_with_its_files() {
+    let Some(postgres) = Postgres::shared_database().await else { return };
+    let world = World::start_with(|weir| weir.database(&postgres)).await;
+    let [stays, goes] = ["stays", "goes"].map(|name| NpmPackage::new(name, "1.0.0"));
+    for package in [&stays, &goes] {
+        world.publish(package).await.assert_status(201);
+    }
+    let lost = "delete from package_versions v using packages p where p.package_id = v.package_id and p.name = 'goes'";
+    postgres.psql(lost).await;
+    world.weir.cli(&["gc", "--dry-run", "--grace", "0s"]).await.assert_ok();
+    world.weir.cli(&["gc"]).await.assert_ok();
+    assert_eq!(postgres.psql("select count(*) from contents").await.trim(), "2", "they may still be written");
+    world.weir.cli(&["gc", "--grace", "0s"]).await.assert_ok().assert_says("1 blob,");
+    assert_eq!(postgres.psql("select count(*) from contents").await.trim(), "1");
+    assert!(!file_of(world.weir.data(), &goes.tarball()).exists());
+    assert_eq!(world.get(&stays.tarball_path(), &[]).await.assert_status(200).body, stays.tarball());
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_hides_neither_rot_nor_what_is_to_be_erased() {
+    let Some(postgres) = Postgres::shared_database().await else { return };
+    let world = World::start_with(|weir| weir.database(&postgres)).await;
+    let [stays, goes, condemned] = ["stays", "goes", "condemned"].map(|name| NpmPackage::new(name, "1.0.0"));
+    for package in [&stays, &goes, &condemned] {
+        world.publish(package).await.assert_status(201);
+    }
+    delete(&world.weir, &goes).await;
+    let later = "extract(epoch from now() + interval '1 day')::bigint * 1000000";
+    let doom = async |package: &NpmPackage| {
+        let digest = Digest::of(&package.tarball()).hex();
+        let sql = format!(
+            "update blobs set state = 'doomed', unnamed_since = {later} where sha256 = decode('{digest}', 'hex')"
+        );
+        postgres.psql(&sql).await;
+    };
+    doom(&condemned).await;
+    // Its bytes are sound, but a publish does not wait until they are read.
+    let refused = world.publish(&condemned).await;
+    assert!(refused.assert_status(503).text().contains("in a minute"), "{}", refused.text());
+    doom(&goes).await;
+    world.weir.cli(&["gc", "--grace", "0s"]).await.assert_ok();
+    assert!(!file_of(world.weir.data(), &goes.tarball()).exists());
+    assert_eq!(postgres.psql("select count(*) from blobs where state = 'doomed'").await.trim(), "0");
+    let answer = world.get(&condemned.tarball_path(), &[]).await;
+    assert_eq!(answer.assert_status(200).body, condemned.tarball());
+
+    postgres.psql(&format!("update blobs set verified_at = {later}")).await;
+    let file = file_of(world.weir.data(), &stays.tarball());
+    rot(&file);
+    let found = world.weir.cli(&["verify"]).await;
+    assert_eq!(found.code, Some(1), "{found}");
+    found.assert_says("1 were not what they are named");
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_after_an_unclean_stop_is_not_taken_for_damaged() {
+    let Some(postgres) = Postgres::shared_database().await else { return };
+    let world = World::start_with(|weir| weir.database(&postgres)).await;
+    let packages = ["sound", "rotten", "unreadable"].map(|name| NpmPackage::new(name, "1.0.0"));
+    world.upstream.publish_all(&packages);
+    for package in &packages {
+        world.get(&package.tarball_path(), &[]).await.assert_status(200);
+    }
+    let data = world.weir.data().to_owned();
+    let [sound, rotten, unreadable] = packages.each_ref().map(|package| file_of(&data, &package.tarball()));
+    let server = world.weir.kill().await;
+    postgres.psql("update blobs set synced = false").await;
+    rot(&rotten);
+    let aside = unreadable.with_extension("aside");
+    fs_err::rename(&unreadable, &aside).expect("it can be moved");
+    fs_err::create_dir(&unreadable).expect("it can be made");
+    let refused = server.clone().start_refused().await;
+    refused.assert_says("cannot be read again").assert_says("remove the file");
+    assert!(unreadable.exists() && sound.exists());
+    fs_err::remove_dir(&unreadable).expect("it can be removed");
+    fs_err::rename(&aside, &unreadable).expect("it can be moved");
+    let world = World { weir: server.start().await, ..world };
+    assert!(sound.exists() && unreadable.exists() && !rotten.exists());
+    world.upstream.reset_calls();
+    for package in &packages {
+        let answer = world.get(&package.tarball_path(), &[]).await;
+        assert_eq!(answer.assert_status(200).body, package.tarball());
+    }
+    assert_eq!(world.tarball_calls(), 1, "only what was damaged is fetched again");
 }

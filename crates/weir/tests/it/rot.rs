@@ -6,7 +6,7 @@ use crate::stored;
 use std::path::{Path, PathBuf};
 use weir_testkit::http::{open, try_send};
 use weir_testkit::package::noise;
-use weir_testkit::{Answer, NpmPackage};
+use weir_testkit::{Answer, NpmPackage, Postgres};
 
 /// A package whose tarball is not checked before it is sent: above 1 MiB, and not compressible.
 fn large(name: &str) -> NpmPackage {
@@ -139,6 +139,27 @@ async fn a_fetched_file_that_rots_is_fetched_again() {
     let refused = world.get(&small.tarball_path(), &[]).await;
     assert!(refused.assert_status(503).text().contains("public:npmjs"), "{}", refused.text());
     world.upstream.start_again().await;
+}
+
+/// Nodes share a database: what another fetched a moment ago is asked for first, and may be what rotted.
+#[tokio::test]
+async fn a_fetched_file_that_rots_over_postgresql_is_mended_by_the_next_request() {
+    let Some(postgres) = Postgres::shared_database().await else { return };
+    let world = World::start_with(|builder| builder.database(&postgres)).await;
+    let (small, large) = (NpmPackage::new("left-pad", "1.0.0"), large("noise"));
+    world.upstream.publish_all([&small, &large]);
+    for package in [&small, &large] {
+        world.get(&package.tarball_path(), &[]).await.assert_status(200);
+        rot(world.weir.data(), &package.tarball());
+    }
+    let calls = world.tarball_calls();
+    let answer = world.get(&small.tarball_path(), &[]).await;
+    assert_eq!(answer.assert_status(200).body, small.tarball());
+    broken_off(&world, &large, &[]).await;
+    let answer = world.get(&large.tarball_path(), &[]).await;
+    assert!(answer.assert_status(200).body == large.tarball());
+    assert_eq!(world.tarball_calls(), calls + 2);
+    world.weir.cli(&["verify"]).await.assert_ok();
 }
 
 #[tokio::test]
