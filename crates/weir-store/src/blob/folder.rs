@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use weir_core::{Digest, Timestamp};
 
+/// Bytes of a probe: a disk that has room for a few only is full.
+const PROBE: usize = 64 << 10;
+
 /// All methods block.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -205,7 +208,7 @@ impl Folder {
     pub(crate) fn health(&self) -> Result<(), BlobError> {
         let number = self.probes.fetch_add(1, Ordering::Relaxed);
         let path = self.root.join(format!("probe-{}-{number}", std::process::id()));
-        let written = fs_err::write(&path, b"probe");
+        let written = fs_err::write(&path, [0; PROBE]);
         fs_err::remove_file(&path).and(written)?;
         Ok(())
     }

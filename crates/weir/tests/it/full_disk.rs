@@ -125,7 +125,7 @@ async fn a_disk_that_fills_up_refuses_uploads_and_keeps_what_it_has() {
     assert_eq!(world.get(&small.tarball_path(), &[]).await.assert_status(200).body, small.tarball());
     let versions = world.document("small").await["versions"].clone();
     assert_eq!(versions.as_object().map(serde_json::Map::len), Some(1), "{versions}");
-    assert_eq!(world.weir.send("GET", "/readyz", &[], b"").await.status, 503);
+    tells_ready(&world.weir, 503).await;
     assert_eq!(world.weir.send("GET", "/healthz", &[], b"").await.status, 200);
 
     disk.free();
