@@ -19,7 +19,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
 use postgres::{Held, PATIENCE};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool, Postgres};
+use sqlx::postgres::{PgPool, Postgres};
 use sqlx::sqlite::{
     Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -136,6 +136,7 @@ impl Database {
                 Ok(Self::Sqlite { readers, writer: Writer::start(session) })
             }
             DatabaseUrl::Postgres(url) => {
+                postgres::reach(url).await?;
                 let pool = postgres::node_pool(url).await?;
                 let mut connection = Held::acquire(&pool).await?;
                 connection.unlimited();
@@ -170,12 +171,8 @@ impl Database {
                 found
             }
             DatabaseUrl::Postgres(url) => {
-                let options = postgres::options(url)?;
-                // A pool would try for a while and then no more know why.
-                let reached = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await;
-                let reached = reached.map_err(|_| DbError::unavailable("no connection in time"))?;
-                reached.map_err(of)?.close().await.map_err(of)?;
-                let pool = postgres::pool(options, 1).await?;
+                postgres::reach(url).await?;
+                let pool = postgres::pool(postgres::options(url)?, 1).await?;
                 let mut session = Session { inner: Inner::Postgres(Held::acquire(&pool).await?) };
                 let found = pending(&mut session).await;
                 drop(session);

@@ -235,6 +235,14 @@ impl Reader<'_> {
     fn places(&self, data: &Path) -> Result<Places, ConfigError> {
         let database = match self.required("database-url")?.as_str() {
             "sqlite" => DatabaseUrl::Sqlite(data.join("weir.db")),
+            text if text.contains("://")
+                && !["sqlite:", "postgres:", "postgresql:"].iter().any(|known| text.starts_with(known)) =>
+            {
+                let (_, source) = self.values.of(Setting::named("database-url"));
+                return Err(ConfigError(format!(
+                    "database-url is neither 'sqlite' nor postgres://USER:PASSWORD@HOST/NAME (from {source})"
+                )));
+            }
             text => DatabaseUrl::parse(text),
         };
         let blobs = match self.required("blob-url")?.as_str() {
@@ -401,6 +409,8 @@ mod tests {
         let places = build(&flags, &[], None).unwrap().places;
         assert_eq!(places.blobs.to_string(), "s3://b/p");
         assert!(!format!("{places:?}").contains("hunter2"), "{places:?}");
+        let text = refusal(&[("database-url", "mysql://u:hunter2@h/x")], &[], None);
+        assert!(text.contains("postgres://") && !text.contains("hunter2"), "{text}");
         let text = refusal(&[("blob-url", "s3://key:hunter2@bucket")], &[], None);
         assert!(text.contains("AWS_ACCESS_KEY_ID") && !text.contains("hunter2"), "{text}");
     }

@@ -13,6 +13,8 @@ use weir_core::Digest;
 pub const CHECKED_FIRST: u64 = 1 << 20;
 /// Of larger ones this many bytes wait until the whole is checked.
 pub(super) const HELD_BACK: u64 = 64 << 10;
+/// How long damage is believed without another look: files are put back from backups, and not every store says so.
+const MENDED: Duration = Duration::from_secs(30);
 /// Results remembered at once. When full, those that are out of date are forgotten, else all.
 const MOST: usize = 65_536;
 /// Whole blobs that are read at one time only because somebody wants a range of them; of one blob never two.
@@ -55,8 +57,10 @@ impl Checked {
         let results = self.results.read().unwrap_or_else(PoisonError::into_inner);
         match results.get(key) {
             Some(outcome) if outcome.stamp != stamp => Known::Nothing,
-            Some(outcome) if !outcome.sound => Known::Damaged,
-            Some(outcome) if self.is_fresh(outcome, now) => Known::Sound,
+            Some(outcome) if !outcome.sound && now.saturating_duration_since(outcome.at) < MENDED => {
+                Known::Damaged
+            }
+            Some(outcome) if outcome.sound && self.is_fresh(outcome, now) => Known::Sound,
             Some(_) | None => Known::Nothing,
         }
     }
@@ -147,7 +151,7 @@ mod tests {
         assert_eq!(checked.known(&key(1), before, now + Duration::from_secs(61)), Known::Nothing);
         assert!(check(after).conclude(Digest::of(b"rot")).is_err());
         assert_eq!(checked.known(&key(1), after, now), Known::Damaged);
-        assert_eq!(checked.known(&key(1), after, now + Duration::from_secs(61)), Known::Damaged);
+        assert_eq!(checked.known(&key(1), after, now + Duration::from_secs(61)), Known::Nothing, "put back");
     }
 
     #[test]

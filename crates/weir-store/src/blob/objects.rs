@@ -165,7 +165,9 @@ fn stamp(object: &ObjectMeta) -> Stamp {
     Stamp(hasher.finish(), object.last_modified.timestamp_micros(), 0)
 }
 
-/// Whether there is no such object; a bucket that is not there says nothing about its objects.
+/// Whether there is no such object; a bucket or a key that the server does not know says nothing about objects.
 fn is_absent(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::NotFound { source, .. } if !source.to_string().contains("NoSuchBucket"))
+    let object_store::Error::NotFound { source, .. } = error else { return false };
+    let said = source.to_string();
+    !["NoSuchBucket", "InvalidAccessKeyId"].iter().any(|other| said.contains(other))
 }

@@ -67,7 +67,12 @@ impl BlobUrl {
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, &'static str> {
         if !text.starts_with("s3://") {
-            return Ok(Self::Folder(text.strip_prefix("file://").unwrap_or(text).into()));
+            let path = text.strip_prefix("file://").unwrap_or(text);
+            // Such a folder would be taken for what was meant, and filled.
+            if path.split('/').next().is_some_and(|first| first.contains(':')) {
+                return Err("'files', file://PATH or s3://BUCKET/PREFIX");
+            }
+            return Ok(Self::Folder(path.into()));
         }
         let url = Url::parse(text).map_err(|_| "s3://BUCKET/PREFIX?endpoint=URL")?;
         let bucket =
@@ -88,7 +93,11 @@ impl BlobUrl {
                 "endpoint" => place.endpoint = Some(value.into_owned()),
                 "region" => place.region = Some(value.into_owned()),
                 "virtual-hosted" => place.virtual_hosted = value == "true",
-                _ => return Err("with no other parameters than endpoint, region and virtual-hosted"),
+                _ => {
+                    return Err(
+                        "s3://BUCKET/PREFIX with the parameters endpoint, region and virtual-hosted alone",
+                    );
+                }
             }
         }
         // Whoever points the AWS CLI at Weir does not mean Weir's own bucket.
@@ -164,7 +173,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused_and_keys_are_never_shown() {
-        for text in ["s3://", "s3:///prefix", "s3://key:secret@bucket", "s3://bucket?color=red"] {
+        for text in [
+            "s3://",
+            "s3:///prefix",
+            "s3://key:secret@bucket",
+            "s3://bucket?color=red",
+            "s3:/bucket",
+            "gs://b",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         let Ok(url) = parse("s3://bucket/p?region=x") else { panic!() };

@@ -28,6 +28,12 @@ pub enum CopyError {
         /// What is there.
         name: String,
     },
+    /// The backup of another installation must not be replaced.
+    #[error("{folder} holds the export of another installation, of another master key: name another folder")]
+    OtherInstallation {
+        /// The folder.
+        folder: String,
+    },
     /// There is no export there.
     #[error("{folder} holds no export: there is no manifest.json in it; 'weir export {folder}' writes one")]
     NoExport {

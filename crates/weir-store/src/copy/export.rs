@@ -39,6 +39,12 @@ pub async fn export(
     progress: Progress<'_>,
 ) -> Result<Exported, CopyError> {
     let earlier = Manifest::read(&folder.root)?;
+    let key = store.read().await?.get_setting(MASTER_KEY_FINGERPRINT).await?;
+    if let Some(theirs) = earlier.as_ref().and_then(|earlier| earlier.master_key_fingerprint.as_ref())
+        && key.as_ref().is_some_and(|ours| ours != theirs)
+    {
+        return Err(CopyError::OtherInstallation { folder: folder.root.display().to_string() });
+    }
     folder.sweep(earlier.as_ref())?;
     let mut manifest = Manifest {
         format: FORMAT,

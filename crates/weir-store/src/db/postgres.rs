@@ -19,6 +19,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const STATEMENT: Duration = Duration::from_secs(20);
 /// How long the sign of life of a connection may take that was idle or is given back.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// How often a server is tried that takes no connection.
+const AGAIN: Duration = Duration::from_millis(300);
 /// A connection that was used so lately is taken to be alive.
 const LATELY: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,30 @@ pub(super) async fn pool(options: PgConnectOptions, most: u32) -> Result<PgPool,
         .connect_with(options)
         .await
         .map_err(|e| DbError::of("database", e))
+}
+
+/// Waits until the server takes a connection, and tells why when it does not: a pool tries and then no more knows.
+pub(super) async fn reach(url: &str) -> Result<(), DbError> {
+    let options = options(url)?;
+    let place = format!("{}:{}", options.get_host(), options.get_port());
+    let mut why = "no connection in time".to_owned();
+    let trying = async {
+        loop {
+            match PgConnection::connect_with(&options).await {
+                Ok(connection) => return connection.close().await.map_err(|e| DbError::of("database", e)),
+                Err(Error::Io(error)) => why = error.to_string(),
+                Err(error) => match DbError::of("database", error) {
+                    DbError::Unavailable { message } => why = message,
+                    other => return Err(other),
+                },
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    match timeout(PATIENCE, trying).await {
+        Ok(done) => done,
+        Err(_) => Err(DbError::unavailable(format!("{place}: {why}"))),
+    }
 }
 
 /// The pool of a node.
