@@ -6,8 +6,8 @@
 
 use crate::Registry;
 use crate::change::Outdated;
-use crate::topology::lock;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -26,17 +26,29 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What this node knows of its standing among the others.
+/// What this node knows of its standing among the others. Every request looks, so nothing here is locked.
 pub(crate) struct Confirmed {
-    /// When it last knew that it had seen all changes.
-    at: Mutex<Instant>,
-    /// Why it must not go on, if the database was upgraded past it.
-    refused: Mutex<Option<String>>,
+    begun: Instant,
+    /// When it last knew that it had seen all changes, in milliseconds after `begun`.
+    at_ms: AtomicU64,
+    /// Why it must not go on, once the database was upgraded past it.
+    refused: OnceLock<String>,
 }
 
 impl Default for Confirmed {
     fn default() -> Self {
-        Self { at: Mutex::new(Instant::now()), refused: Mutex::default() }
+        Self { begun: Instant::now(), at_ms: AtomicU64::new(0), refused: OnceLock::new() }
+    }
+}
+
+impl Confirmed {
+    fn silence(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.at_ms.load(Ordering::Acquire)))
+    }
+
+    fn confirm(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.begun).as_millis();
+        self.at_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Release);
     }
 }
 
@@ -47,10 +59,10 @@ impl Registry {
         if self.inner.store.engine() == Engine::Sqlite {
             return Ok(());
         }
-        if let Some(why) = &*lock(&self.inner.confirmed.refused) {
+        if let Some(why) = self.inner.confirmed.refused.get() {
             return Err(Error::unavailable(format!("the database does not allow this node any more: {why}")));
         }
-        let silence = lock(&self.inner.confirmed.at).elapsed();
+        let silence = self.inner.confirmed.silence();
         if silence <= self.inner.settings.max_stale_authorization {
             return Ok(());
         }
@@ -156,7 +168,7 @@ impl Registry {
             None => self.outdate_all(),
         }
         *seen = Some(now);
-        *lock(&self.inner.confirmed.at) = begun;
+        self.inner.confirmed.confirm(begun);
         Ok(())
     }
 
@@ -165,7 +177,8 @@ impl Registry {
         let asked = async { self.inner.store.read_aside().await?.check_allowed().await };
         if let Ok(Err(error @ DbError::TooOld { .. })) = tokio::time::timeout(PATIENCE, asked).await {
             tracing::error!(%error, "this node stops answering");
-            *lock(&self.inner.confirmed.refused) = Some(error.to_string());
+            // Set already where it was found out before.
+            let _ = self.inner.confirmed.refused.set(error.to_string());
         }
     }
 }
