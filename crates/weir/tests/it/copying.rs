@@ -342,21 +342,25 @@ async fn publish_many(server: &Weir, count: usize) {
 /// how many of those the database was refused to others.
 async fn import_with_kills(place: &Place, home: &Path, folder: &str) -> (usize, usize) {
     let (mut kills, mut refusals) = (0, 0);
+    let mut patience = Duration::from_millis(8);
     loop {
         let mut command = clean_command(env!("CARGO_BIN_EXE_weir"), home);
         command.current_dir(home).args(["import", folder]).envs(place.0.iter().cloned());
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("weir is started");
-        let patience = Duration::from_millis(20 + 25 * kills as u64);
         if let Ok(ended) = tokio::time::timeout(patience, child.wait()).await {
             let ended = ended.expect("it is a child of ours");
             let output = child.wait_with_output().await.expect("it is a child of ours");
-            assert!(ended.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let told = String::from_utf8_lossy(&output.stderr);
+            // The last kill may have come between the end of the import and that of the process.
+            assert!(ended.success() || (kills > 0 && told.contains("not empty")), "{told}");
             return (kills, refusals);
         }
         child.kill().await.expect("a child of ours can be killed");
         kills += 1;
-        assert!(kills < 200, "the import does not come to its end");
+        // Small steps, so that on a fast machine too some kills fall between the beginning and the end.
+        patience = patience.mul_f64(1.1);
+        assert!(kills < 100, "the import does not come to its end");
         // Before the import has begun the database is a new one like any other.
         let other = place.weir(home, &["export", "of-half"]).await;
         refusals += usize::from(other.says("the beginning of an import") && other.says("weir import"));
@@ -377,7 +381,7 @@ async fn an_import_that_is_killed_again_and_again_brings_everything() {
     let home = tempfile::tempdir().expect("a temporary folder can be made");
     let home = home.path();
     let server = builder().data(&home.join("source")).start().await;
-    publish_many(&server, 60).await;
+    publish_many(&server, 120).await;
     assert_eq!(server.stop().await, Some(0));
     let folder = home.join("export").display().to_string();
     Place::folder(&home.join("source")).weir(home, &["export", &folder]).await.assert_ok();
