@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::ReaderStream;
+use weir_registry::FileRange;
+use weir_registry::open::Content;
 
 /// What a body can fail with; the connection is cut and the text goes to the log.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,6 +27,8 @@ pub enum Body {
     Empty,
     /// Bytes in memory.
     Full(Bytes),
+    /// Bytes of a file, which who sends them may take as such ([`Body::take_file`]).
+    File(FileRange),
     /// Bytes to come.
     Stream {
         /// The chunks; an error among them cuts the connection, so that nobody takes it for the end.
@@ -44,6 +48,27 @@ impl Body {
         Self::Stream { chunks: Box::pin(chunks.map(|chunk| chunk.map_err(Into::into))), remaining: length }
     }
 
+    /// A file's bytes as they were found; `length` in bytes, where it is known, is that of a stream.
+    pub fn of(content: Content, length: Option<u64>) -> Self {
+        match content {
+            Content::Bytes(bytes) => bytes.into(),
+            Content::File(part) if part.is_empty() => Self::Empty,
+            Content::File(part) => Self::File(part),
+            Content::Stream(chunks) => Self::from_stream(chunks, length),
+        }
+    }
+
+    /// Its file, for who can send files without reading them; the body is empty then.
+    pub fn take_file(&mut self) -> Option<FileRange> {
+        match std::mem::take(self) {
+            Self::File(part) => Some(part),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
     /// The first `length` bytes of a reader, read in pieces of 128 KiB.
     pub fn from_reader(reader: impl AsyncRead + Send + 'static, length: u64) -> Self {
         Self::from_stream(ReaderStream::with_capacity(reader.take(length), 128 << 10), Some(length))
@@ -54,6 +79,7 @@ impl Body {
         match self {
             Self::Empty => Some(0),
             Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::File(part) => Some(part.len()),
             Self::Stream { remaining, .. } => *remaining,
         }
     }
@@ -98,8 +124,12 @@ impl HttpBody for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(part) = this.take_file() {
+            let length = part.len();
+            *this = Self::from_stream(part.stream(), Some(length));
+        }
         match this {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::File(_) => Poll::Ready(None),
             Self::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *this = Self::Empty;
@@ -132,6 +162,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
+            Self::File(part) => part.is_empty(),
             // A stream of known length may still have an error to tell after its last byte.
             Self::Stream { .. } => false,
         }

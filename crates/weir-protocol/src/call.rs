@@ -49,10 +49,8 @@ impl Call {
         let plan = file.plan(&self.headers);
         let body = match &plan {
             plan if !plan.needs_body(&self.method) => Body::Empty,
-            Plan::Part(range) => {
-                Body::from_stream(opened.stream(Some(range.clone())), Some(range.end - range.start))
-            }
-            _ => Body::from_stream(opened.stream(None), size),
+            Plan::Part(range) => Body::of(opened.content(Some(range.clone())), Some(range.end - range.start)),
+            _ => Body::of(opened.content(None), size),
         };
         file.response(&self.method, &plan, body)
     }

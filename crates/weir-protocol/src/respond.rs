@@ -185,10 +185,10 @@ impl Plan {
     }
 
     fn content_range(&self, size: Option<u64>) -> Option<HeaderValue> {
-        let size = size.map_or_else(|| "*".into(), |size| size.to_string());
+        let size = || size.map_or_else(|| "*".into(), |size| size.to_string());
         let text = match self {
-            Self::Part(range) => format!("bytes {}-{}/{size}", range.start, range.end - 1),
-            Self::Unsatisfiable => format!("bytes */{size}"),
+            Self::Part(range) => format!("bytes {}-{}/{}", range.start, range.end - 1, size()),
+            Self::Unsatisfiable => format!("bytes */{}", size()),
             Self::Full | Self::NotModified => return None,
         };
         Some(HeaderValue::try_from(text).expect("digits are ASCII"))
@@ -203,7 +203,7 @@ pub fn distrust(headers: &mut HeaderMap) {
 }
 
 fn quoted(tag: &str) -> String {
-    format!("\"{tag}\"")
+    ["\"", tag, "\""].concat()
 }
 
 /// A rendered index in the encodings it is kept in.

@@ -53,6 +53,7 @@ pub mod view;
 pub use format::{Format, Remote};
 pub use scope::{DomainRef, PackageRef, RepositoryRef, Scope};
 pub use settings::Settings;
+pub use weir_store::blob::FileRange;
 pub use weir_store::{SpoolWriter, Spooled};
 
 use std::sync::Arc;

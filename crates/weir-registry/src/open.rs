@@ -17,7 +17,7 @@ use std::sync::{Arc, RwLock};
 use weir_core::error::Resource;
 use weir_core::verdict::{Decision, Outcome, Source};
 use weir_core::{AssetName, Error, Origin, PackageName, Result, Timestamp, Version};
-use weir_store::blob::is_damage;
+use weir_store::blob::{FileRange, is_damage};
 use weir_store::rows::{AssetRow, AssetState, Id, VersionRow};
 use weir_store::{Blob, BlobError, BlobKey};
 
@@ -39,6 +39,16 @@ pub struct OpenedAsset {
     /// When it came into the world.
     pub last_modified: Option<Timestamp>,
     pub(crate) source: AssetSource,
+}
+
+/// Bytes on their way out.
+pub enum Content {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a file, and known to be right.
+    File(FileRange),
+    /// To come.
+    Stream(BoxStream<'static, std::io::Result<Bytes>>),
 }
 
 pub(crate) enum AssetSource {
@@ -88,6 +98,22 @@ impl OpenedAsset {
             }
         }
         Ok(bytes)
+    }
+
+    /// The bytes of a range (the whole when `None`), as cheaply as they can be had. A failure in the middle of a stream,
+    /// such as a wrong digest, ends it with an error before the last byte.
+    pub fn content(self, range: Option<Range<u64>>) -> Content {
+        if let Some(bytes) = self.bytes() {
+            let end = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+            let range = range.map_or(0..bytes.len(), |range| end(range.start)..end(range.end));
+            return Content::Bytes(bytes.slice(range));
+        }
+        if let AssetSource::Stored(blob, _) = &self.source
+            && let Some(part) = blob.in_file(range.clone().unwrap_or(0..blob.size()))
+        {
+            return Content::File(part);
+        }
+        Content::Stream(self.stream(range))
     }
 
     /// The bytes of a range (the whole when `None`). A failure in the middle, such as a wrong digest, ends
@@ -149,7 +175,7 @@ impl Registry {
             Source::Public { .. } => {
                 let wanted = self.wanted(scope, &view, decision, asset)?;
                 let what = format!("{asset} of {}@{}", view.display_name, decision.text);
-                self.open_flight(scope, wanted, &what, decision, want).await
+                Box::pin(self.open_flight(scope, wanted, &what, decision, want)).await
             }
         }
     }
@@ -211,10 +237,10 @@ impl Registry {
         let Some(opened) = opened else {
             // Promised, added since, or lost in an unclean stop: the connection can give it.
             let held = found.as_deref().map(|found| &found.state);
-            return self.fetch_again(scope, view, decision, row, asset, held, want).await;
+            return Box::pin(self.fetch_again(scope, view, decision, row, asset, held, want)).await;
         };
         if node != 0 && want == Want::Bytes {
-            self.retain_held(&scope.domain, &scope.repository, &view.package, row).await?;
+            Box::pin(self.retain_held(&scope.domain, &scope.repository, &view.package, row)).await?;
         }
         Ok(opened)
     }

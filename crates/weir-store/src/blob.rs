@@ -2,17 +2,22 @@
 //! or in an object store. Each is preceded by a header of its own.
 
 mod checked;
+mod file_range;
 mod folder;
+mod handles;
 mod header;
+mod now;
 mod objects;
 mod place;
 mod read;
 
 pub use checked::{CHECKED_FIRST, is_damage};
+pub use file_range::{FileRange, PIECE};
+pub use handles::handles_that_fit;
 pub(crate) use header::Header;
 pub use header::{HEADER_BYTES, HEADER_LEN};
 pub use place::{BlobUrl, S3Place};
-pub use read::{Blob, PIECE, SMALL};
+pub use read::{Blob, SMALL};
 
 use crate::rows::Id;
 use crate::spool::Spooled;
@@ -266,8 +271,8 @@ impl Blobs {
     ) -> Result<(), BlobError> {
         match &self.place {
             Place::Folder(folder) => {
-                let (folder, path) = (folder.clone(), key.path());
-                blocking(move || folder.keep(&path, spooled, durability)).await
+                let (folder, key) = (folder.clone(), key.clone());
+                blocking(move || folder.keep(&key, spooled, durability)).await
             }
             Place::Objects(objects) => objects.keep(&key.path(), spooled).await,
         }
@@ -294,7 +299,17 @@ impl Blobs {
     /// Opens a blob that is to be served: unless this process knows its bytes to be right, they are hashed when they
     /// are read. `None` if there is none. Errors: Damaged when they are known to be wrong.
     pub async fn open_to_serve(&self, key: &BlobKey) -> Result<Option<Blob>, BlobError> {
-        let Some((blob, stamp)) = self.open_stamped(key).await? else { return Ok(None) };
+        let opened = match &self.place {
+            Place::Folder(folder) => match folder.open_now(key) {
+                Some(opened) => Some(opened),
+                None => {
+                    let (folder, key) = (folder.clone(), key.clone());
+                    blocking(move || folder.open_to_serve(&key)).await?
+                }
+            },
+            Place::Objects(_) => self.open_stamped(key).await?,
+        };
+        let Some((blob, stamp)) = opened else { return Ok(None) };
         match self.checked.known(key, stamp, Instant::now()) {
             Known::Sound => Ok(Some(blob)),
             Known::Damaged => Err(BlobError::Damaged { path: key.path() }),
@@ -342,8 +357,8 @@ impl Blobs {
     pub async fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
         match &self.place {
             Place::Folder(folder) => {
-                let (folder, path) = (folder.clone(), key.path());
-                blocking(move || folder.delete(&path)).await
+                let (folder, key) = (folder.clone(), key.clone());
+                blocking(move || folder.delete(&key)).await
             }
             Place::Objects(objects) => objects.delete(&key.path()).await,
         }

@@ -165,17 +165,18 @@ impl Http {
             below => below,
         };
         if Api::owns(&parts.method, segments, &target) {
-            return self.control(&parts, body, face, line).await;
+            // Rare and large: in a box, so that the futures of packages stay small.
+            return Box::pin(self.control(&parts, body, face, line)).await;
         }
         let prefix_length = target.segments.len() - segments.len();
-        match route(segments, host.as_ref()) {
+        match route(&mut target.segments[prefix_length..], host.as_ref()) {
             Route::Health => respond::text(StatusCode::OK, "ok\n"),
-            Route::Ready => self.ready(line).await,
-            Route::Metrics => self.metrics(&parts, line).await,
+            Route::Ready => Box::pin(self.ready(line)).await,
+            Route::Metrics => Box::pin(self.metrics(&parts, line)).await,
             Route::Nowhere(text) => respond::text(StatusCode::NOT_FOUND, format!("{text}\n")),
             Route::Package(place) => {
                 // A virtual host's clients keep their credentials for that host.
-                let base = place.address(&if place.by_host { requested.base() } else { face.base() });
+                let base = place.address(if place.by_host { &requested } else { face });
                 let rest = target.segments.split_off(prefix_length + place.consumed);
                 let request = Unauthenticated { parts, body, segments: rest, target, base };
                 self.package(place, request, line).await
@@ -321,7 +322,7 @@ impl Http {
         if protocol.is_login(&parts.method, &segments) {
             let login =
                 protocol::LoginRequest { method: parts.method, segments, body, domain, owner, repository };
-            let answer = protocol.login(&self.registry, login).await;
+            let answer = Box::pin(protocol.login(&self.registry, login)).await;
             if let Err(Error::Unauthenticated { .. }) = &answer {
                 self.count_failure(line)?;
             }

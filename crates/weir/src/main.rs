@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(command::run(cli));
     // Work that nobody waits for any more does not keep the process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    telemetry::flush_logging();
     match done {
         Ok(code) => code,
         Err(error) if error.is::<config::ConfigError>() => {

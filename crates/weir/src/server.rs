@@ -2,8 +2,10 @@
 //! orderly way.
 
 mod open_files;
+mod outgoing;
 mod patient;
 mod room;
+mod wire;
 
 pub(crate) use open_files::connections_that_fit;
 
@@ -11,10 +13,13 @@ use crate::http::{Http, Peer, group};
 use crate::telemetry::HttpMetrics;
 use crate::tls::Certificates;
 use futures_util::future::{Either, select};
+use http::{Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use outgoing::Outgoing;
 use patient::Patient;
 use room::{Room, Stay};
 use std::convert::Infallible;
@@ -23,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use wire::{Lane, Wire};
 
 /// How long a client may take over the head of a request.
 const HEADER_READ: Duration = Duration::from_secs(30);
@@ -129,8 +135,12 @@ impl Serving<'_> {
         let no_delay = stream.set_nodelay(true);
         let (Ok(()), Ok(local)) = (no_delay, stream.local_addr()) else { return };
         let peer = Peer { remote: remote.ip().to_canonical(), local, secure: certificates.is_some() };
+        let lane = Lane::default();
+        let stream = Wire::new(stream, lane.clone());
         let stream = Patient::new(stream, self.client_timeout, stay.guest.clone());
-        let Some(certificates) = certificates else { return self.speak(stream, peer, stay).await };
+        let Some(certificates) = certificates else {
+            return self.speak(stream, peer, stay, Some(lane)).await;
+        };
         let handshake = tokio::time::timeout(HANDSHAKE, certificates.acceptor().accept(stream));
         let secured = tokio::select! {
             secured = handshake => secured,
@@ -138,22 +148,25 @@ impl Serving<'_> {
             _ = self.stopping.changed() => return,
         };
         match secured {
-            Ok(Ok(stream)) => self.speak(stream, peer, stay).await,
+            Ok(Ok(stream)) => self.speak(stream, peer, stay, None).await,
             Ok(Err(error)) => tracing::debug!(client.address = %peer.remote, "TLS handshake failed: {error}"),
             Err(_) => tracing::debug!(client.address = %peer.remote, "TLS handshake took too long"),
         }
     }
 
-    async fn speak<S>(self, stream: S, peer: Peer, stay: &Stay)
+    /// Speaks HTTP; with a lane files may be sent as such.
+    async fn speak<S>(self, stream: S, peer: Peer, stay: &Stay, lane: Option<Lane>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (http, host) = (self.http, stay.host());
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let (http, busy) = (http.clone(), host.request());
+            // Frames of HTTP/2 are made of bytes.
+            let lane = lane.clone().filter(|_| request.version() < Version::HTTP_2);
             async move {
                 let response = http.answer(peer, request).await;
-                Ok::<_, Infallible>(response.map(|body| busy.body(body)))
+                Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, busy, lane.as_ref())))
             }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);

@@ -17,11 +17,12 @@ pub(crate) async fn handle(registry: &Registry, request: Request) -> Result<Resp
     let path = parts(&segments);
     match &*path {
         [] => root(&call),
-        ["-", rest @ ..] => service(registry, &call, body, rest).await,
+        // Whatever is no installation goes in a box: the futures of the others stay small.
+        ["-", rest @ ..] => Box::pin(service(registry, &call, body, rest)).await,
         // npm puts the whole path of the address in `dist.attestations` behind the registry's own.
         [.., "-", "npm", "v1", "attestations", _] | [.., "-", "npm", "v1", "attestations", _, _] => {
             let at = path.iter().position(|part| *part == "-").unwrap_or_default();
-            service(registry, &call, body, &path[at + 1..]).await
+            Box::pin(service(registry, &call, body, &path[at + 1..])).await
         }
         [scope, name, rest @ ..] if scope.starts_with('@') => {
             let package = name::parse_full(&format!("{scope}/{name}"))?;
@@ -70,12 +71,14 @@ async fn package_path(
         ("GET" | "HEAD", ["-", file @ ..]) if !file.is_empty() => {
             read::tarball(registry, call, package, &file.join("/")).await
         }
-        ("GET" | "HEAD", [version]) => read::manifest(registry, call, package, version).await,
-        ("PUT", []) => write::package(registry, call, body, package).await,
-        ("PUT", ["-rev", rev]) => write::unpublish_versions(registry, call, body, package, rev).await,
-        ("DELETE", ["-rev", rev]) => write::unpublish_all(registry, call, package, rev).await,
+        ("GET" | "HEAD", [version]) => Box::pin(read::manifest(registry, call, package, version)).await,
+        ("PUT", []) => Box::pin(write::package(registry, call, body, package)).await,
+        ("PUT", ["-rev", rev]) => {
+            Box::pin(write::unpublish_versions(registry, call, body, package, rev)).await
+        }
+        ("DELETE", ["-rev", rev]) => Box::pin(write::unpublish_all(registry, call, package, rev)).await,
         ("DELETE", ["-", file @ .., "-rev", _]) => {
-            write::delete_tarball(registry, call, package, &file.join("/")).await
+            Box::pin(write::delete_tarball(registry, call, package, &file.join("/"))).await
         }
         _ => Err(no_route(&call.method, &format!("{}/{}", name::full(package), rest.join("/")))),
     }

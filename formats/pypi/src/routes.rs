@@ -17,7 +17,7 @@ pub(crate) async fn handle(registry: &Registry, request: Request) -> Result<Resp
     match (call.method.as_str(), &*path) {
         ("GET" | "HEAD", []) => Ok(call.answer(root(&call))),
         ("GET" | "HEAD", ["simple"]) if !trailing_slash => read::redirect(&call, "simple/"),
-        ("GET" | "HEAD", ["simple"]) => read::projects(registry, &call).await,
+        ("GET" | "HEAD", ["simple"]) => Box::pin(read::projects(registry, &call)).await,
         ("GET" | "HEAD", ["simple", project]) => {
             let package = name::parse(project)?;
             if !trailing_slash {
@@ -29,12 +29,13 @@ pub(crate) async fn handle(registry: &Registry, request: Request) -> Result<Resp
             read::file(registry, &call, &name::parse(project)?, version, file).await
         }
         ("GET" | "HEAD", ["pypi", project, "json"]) => {
-            legacy_json::project(registry, &call, &name::parse(project)?, None).await
+            Box::pin(legacy_json::project(registry, &call, &name::parse(project)?, None)).await
         }
         ("GET" | "HEAD", ["pypi", project, version, "json"]) => {
-            legacy_json::project(registry, &call, &name::parse(project)?, Some(version)).await
+            Box::pin(legacy_json::project(registry, &call, &name::parse(project)?, Some(version))).await
         }
-        ("POST", [] | ["legacy"]) => upload::upload(registry, &call, body).await,
+        // Whatever is no installation goes in a box: the futures of the others stay small.
+        ("POST", [] | ["legacy"]) => Box::pin(upload::upload(registry, &call, body)).await,
         ("POST", ["pypi" | "RPC2"]) => Err(no_xml_rpc()),
         _ => Err(no_route(&call.method, &path)),
     }

@@ -124,7 +124,7 @@ impl Call for Get {
             .package_version_asset(context.caller, &package, &self.version, &self.asset, revision)
             .await?;
         let size = opened.size;
-        let mut response = Response::new(Body::from_stream(opened.stream(None), size));
+        let mut response = Response::new(Body::of(opened.content(None), size));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         for (name, text) in [

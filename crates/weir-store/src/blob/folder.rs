@@ -2,41 +2,50 @@
 //! survive a power cut is synced file first, then its folder, then the folders above it, once each.
 
 use super::checked::Stamp;
+use super::handles::{Handle, Handles, handles_that_fit};
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
-use super::{BlobError, Durability, Facts, Listed, MARK};
+use super::{BlobError, BlobKey, Durability, Facts, Listed, MARK, now};
 use crate::rows::Id;
 use crate::spool::Spooled;
 use bytes::Bytes;
 use fs_err::File;
 use std::collections::{BTreeSet, HashSet};
+use std::fs::Metadata;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use weir_core::{Digest, Timestamp};
 
 /// Bytes of a probe: a disk that has room for a few only is full.
 const PROBE: usize = 64 << 10;
 
-/// All methods block.
+/// All methods block, but for [`Folder::open_now`].
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
     /// Folders whose entries in the folders above are synced; in memory only, so learned anew at each start.
     settled: Mutex<HashSet<PathBuf>>,
     probes: AtomicU64,
+    handles: Handles,
 }
 
 impl Folder {
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         fs_err::create_dir_all(root)?;
-        Ok(Self { root: root.to_owned(), settled: Mutex::default(), probes: AtomicU64::new(0) })
+        let handles = Handles::new(handles_that_fit());
+        Ok(Self { root: root.to_owned(), settled: Mutex::default(), probes: AtomicU64::new(0), handles })
     }
 
-    pub(crate) fn keep(&self, path: &str, spooled: Spooled, durability: Durability) -> Result<(), BlobError> {
-        let target = self.root.join(path);
+    pub(crate) fn keep(
+        &self,
+        key: &BlobKey,
+        spooled: Spooled,
+        durability: Durability,
+    ) -> Result<(), BlobError> {
+        let target = self.root.join(key.path());
         let folder = parent(&target);
         // A file that replaces another may replace one that is relied on after a power cut.
         let synced = durability == Durability::Synced || fs_err::exists(&target)?;
@@ -51,6 +60,7 @@ impl Folder {
             spooled.rename_to(&target)?;
         }
         spooled.kept();
+        self.handles.forget(key);
         if synced {
             self.settle(folder)?;
         }
@@ -100,14 +110,45 @@ impl Folder {
         };
         let metadata = file.metadata()?;
         let object_size = metadata.len();
-        let stamp = Stamp(metadata.ino(), metadata.ctime(), metadata.ctime_nsec());
-        let small = object_size <= SMALL + HEADER_BYTES;
-        let wanted = if small { object_size } else { HEADER_BYTES };
-        let mut bytes = Vec::with_capacity(HEADER_LEN + if small { SMALL as usize } else { 0 });
-        file.by_ref().take(wanted).read_to_end(&mut bytes)?;
-        let header = Header::read(&bytes, object_size).map_err(|fault| fault.of(path))?;
-        let held = small.then(|| Bytes::from(bytes).slice(HEADER_LEN..));
-        Ok(Some((Blob::file(file, header.size, held), stamp)))
+        let mut bytes = vec![0; first_read(object_size)];
+        file.read_exact(&mut bytes)?;
+        let (size, held) = begin(bytes, object_size, path)?;
+        Ok(Some((Blob::file(Arc::new(file), size, held), stamp(&metadata))))
+    }
+
+    /// Opens a blob that is likely to be opened again soon, and keeps it open.
+    pub(crate) fn open_to_serve(&self, key: &BlobKey) -> Result<Option<(Blob, Stamp)>, BlobError> {
+        let opened = self.open_blob(&key.path())?;
+        if let Some((blob, _)) = &opened
+            && let Some(file) = blob.whole_file()
+        {
+            self.handles.put(key, Handle::new(file.clone(), blob.size()));
+        }
+        Ok(opened)
+    }
+
+    /// Opens a blob that is kept open, or that the kernel has in memory, without waiting for a disk; `None` when only
+    /// [`Folder::open_blob`] can tell.
+    pub(crate) fn open_now(&self, key: &BlobKey) -> Option<(Blob, Stamp)> {
+        if let Some(Handle { file, size, .. }) = self.handles.get(key) {
+            let metadata = file.metadata().ok()?;
+            if metadata.nlink() > 0 && metadata.len() == size + HEADER_BYTES {
+                let held = match size {
+                    ..=SMALL => Some(now::read(&file, HEADER_BYTES, size as usize)?.into()),
+                    _ => None,
+                };
+                return Some((Blob::file(file, size, held), stamp(&metadata)));
+            }
+            self.handles.forget(key);
+        }
+        let path = key.path();
+        let file = now::open(&self.root.join(&path))?;
+        let metadata = file.metadata().ok()?;
+        let bytes = now::read(&file, 0, first_read(metadata.len()))?;
+        let (size, held) = begin(bytes, metadata.len(), &path).ok()?;
+        let file = Arc::new(file);
+        self.handles.put(key, Handle::new(file.clone(), size));
+        Some((Blob::file(file, size, held), stamp(&metadata)))
     }
 
     pub(crate) fn exists(&self, path: &str) -> Result<bool, BlobError> {
@@ -122,8 +163,9 @@ impl Folder {
         }
     }
 
-    pub(crate) fn delete(&self, path: &str) -> Result<(), BlobError> {
-        match fs_err::remove_file(self.root.join(path)) {
+    pub(crate) fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
+        self.handles.forget(key);
+        match fs_err::remove_file(self.root.join(key.path())) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -212,6 +254,22 @@ impl Folder {
         fs_err::remove_file(&path).and(written)?;
         Ok(())
     }
+}
+
+/// How much of an object is read when it is opened: all of a small one, else its header.
+fn first_read(object_size: u64) -> usize {
+    if object_size <= SMALL + HEADER_BYTES { object_size as usize } else { HEADER_LEN }
+}
+
+/// The size of a blob by its header, and all of its bytes where they were read.
+fn begin(bytes: Vec<u8>, object_size: u64, path: &str) -> Result<(u64, Option<Bytes>), BlobError> {
+    let header = Header::read(&bytes, object_size).map_err(|fault| fault.of(path))?;
+    let all = bytes.len() as u64 == object_size;
+    Ok((header.size, all.then(|| Bytes::from(bytes).slice(HEADER_LEN..))))
+}
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    Stamp(metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
 fn parent(path: &Path) -> &Path {

@@ -2,11 +2,11 @@
 //! done; and the file itself for who can send files.
 
 use super::checked::{CHECKED_FIRST, Check, HELD_BACK, damaged};
+use super::file_range::FileRange;
 use super::header::HEADER_BYTES;
 use super::{BlobError, blocking};
 use bytes::{Bytes, BytesMut};
 use fs_err::File;
-use fs_err::os::unix::fs::FileExt as _;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::path::Path;
@@ -14,7 +14,6 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use weir_core::digest::Sha256;
 
 /// The bytes of a blob, piece by piece.
@@ -22,13 +21,6 @@ pub(super) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
 /// Blobs up to this size are read when they are opened.
 pub const SMALL: u64 = 64 << 10;
-/// Larger ones are read in pieces of up to this size.
-pub const PIECE: u64 = 256 << 10;
-/// Beside so many other readers they are smaller: thousands of slow ones would hold much memory.
-const MANY_READERS: usize = 64;
-const SMALL_PIECE: u64 = 64 << 10;
-/// Streams of files in this process.
-static READERS: AtomicUsize = AtomicUsize::new(0);
 
 /// An open blob. A folder's stays readable when it is deleted meanwhile.
 #[derive(Debug)]
@@ -48,8 +40,8 @@ enum Source {
 }
 
 impl Blob {
-    pub(crate) fn file(file: File, size: u64, held: Option<Bytes>) -> Self {
-        Self { size, held, source: Source::File(Arc::new(file)), check: None }
+    pub(crate) fn file(file: Arc<File>, size: u64, held: Option<Bytes>) -> Self {
+        Self { size, held, source: Source::File(file), check: None }
     }
 
     pub(crate) fn object(
@@ -130,22 +122,32 @@ impl Blob {
             return stream::iter([Ok(part)]).boxed();
         }
         match &self.source {
-            Source::File(file) => pieces(file.clone(), range).boxed(),
+            Source::File(file) => in_file(file, range).stream(),
             Source::Object { store, location } => object(store.clone(), location.clone(), range).boxed(),
         }
     }
 
-    /// The file and the offset at which the blob's bytes begin; `None` in an object store, and where the bytes are
+    /// The file it lies in, header and all.
+    pub(super) fn whole_file(&self) -> Option<&Arc<File>> {
+        match &self.source {
+            Source::File(file) => Some(file),
+            Source::Object { .. } => None,
+        }
+    }
+
+    /// The bytes of `range`, cut to what there is, as a part of a file; `None` in an object store, and where the bytes are
     /// still to be checked.
-    pub fn into_file(self) -> Option<(std::fs::File, u64)> {
-        let Source::File(file) = self.source else { return None };
-        if self.check.is_some_and(|check| !check.is_passed()) {
+    pub fn in_file(&self, range: Range<u64>) -> Option<FileRange> {
+        let Source::File(file) = &self.source else { return None };
+        if self.check.as_ref().is_some_and(|check| !check.is_passed()) {
             return None;
         }
-        // A stream of `read` may still hold it.
-        let file = Arc::try_unwrap(file).or_else(|file| file.try_clone()).ok()?;
-        Some((file.into_parts().0, HEADER_BYTES))
+        Some(in_file(file, range.start..range.end.min(self.size)))
     }
+}
+
+fn in_file(file: &Arc<File>, range: Range<u64>) -> FileRange {
+    FileRange::new(file.clone(), range.start + HEADER_BYTES..range.end.max(range.start) + HEADER_BYTES)
 }
 
 /// Hashes the whole of a stream.
@@ -207,40 +209,6 @@ fn checked(
                 return Ok(Some((bytes, state)));
             }
         }
-    })
-}
-
-/// Counts a stream of a file for as long as it lives.
-struct Reader;
-
-impl Reader {
-    fn new() -> Self {
-        READERS.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        READERS.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn pieces(file: Arc<File>, range: Range<u64>) -> impl futures_util::Stream<Item = io::Result<Bytes>> + Send {
-    stream::try_unfold((file, range, Reader::new()), |(file, range, reader)| async move {
-        if range.is_empty() {
-            return Ok(None);
-        }
-        let size = if READERS.load(Ordering::Relaxed) > MANY_READERS { SMALL_PIECE } else { PIECE };
-        let end = range.end.min(range.start + size);
-        let source = file.clone();
-        let piece = blocking(move || {
-            let mut piece = vec![0; (end - range.start) as usize];
-            source.read_exact_at(&mut piece, range.start + HEADER_BYTES)?;
-            Ok::<_, io::Error>(Bytes::from(piece))
-        })
-        .await?;
-        Ok(Some((piece, (file, end..range.end, reader))))
     })
 }
 

@@ -1,6 +1,7 @@
 //! The identifier of a request, a random UUID as AWS's are: in the answer (`x-amzn-RequestId`) and in the log.
 
 use http::HeaderValue;
+use std::cell::RefCell;
 use weir_core::{Secrets, SystemSecrets};
 
 /// 36 characters, kept without an allocation.
@@ -10,8 +11,7 @@ pub(crate) struct RequestId([u8; 36]);
 impl RequestId {
     /// A new one.
     pub(crate) fn new() -> Self {
-        let mut bytes = [0; 16];
-        SystemSecrets.fill(&mut bytes);
+        let mut bytes = RANDOM.with_borrow_mut(Random::take);
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         let mut text = [b'-'; 36];
@@ -40,6 +40,29 @@ impl RequestId {
     }
 }
 
+/// Random bytes for many identifiers: to ask the system for those of each would cost more than all the rest of it.
+struct Random {
+    bytes: [u8; 16 * 64],
+    used: usize,
+}
+
+thread_local! {
+    static RANDOM: RefCell<Random> = const { RefCell::new(Random { bytes: [0; 16 * 64], used: 16 * 64 }) };
+}
+
+impl Random {
+    fn take(&mut self) -> [u8; 16] {
+        if self.used == self.bytes.len() {
+            SystemSecrets.fill(&mut self.bytes);
+            self.used = 0;
+        }
+        let mut taken = [0; 16];
+        taken.copy_from_slice(&self.bytes[self.used..self.used + 16]);
+        self.used += 16;
+        taken
+    }
+}
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
@@ -53,5 +76,7 @@ mod tests {
         let lengths: Vec<usize> = one.as_str().split('-').map(str::len).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
         assert_eq!(&one.as_str()[14..15], "4");
+        let many: std::collections::HashSet<_> = (0..200).map(|_| RequestId::new().0).collect();
+        assert_eq!(many.len(), 200);
     }
 }

@@ -1,6 +1,8 @@
 //! Where a request goes, decided from its decoded path and the authority the client used (pure).
 
+use std::mem::take;
 use weir_core::name::shown;
+use weir_protocol::Face;
 use weir_protocol::face::VirtualHost;
 
 /// The doors of the server.
@@ -38,28 +40,41 @@ pub(crate) struct Place {
 impl Place {
     /// `DOMAIN/REPOSITORY`, the realm of a challenge.
     pub(crate) fn realm(&self) -> String {
-        format!("{}/{}", self.domain, self.repository)
+        [&self.domain, "/", &self.repository].concat()
     }
 
     /// The address of the repository, ending in `/`, under what the client used.
-    pub(crate) fn address(&self, base: &str) -> String {
+    pub(crate) fn address(&self, face: &Face) -> String {
         let Self { format, domain, owner, repository, .. } = self;
+        let Face { scheme, authority, prefix } = face;
         if self.by_host {
-            return format!("{base}/{format}/{repository}/");
+            return [scheme, "://", authority, prefix, "/", format, "/", repository, "/"].concat();
         }
-        format!("{base}/{format}/d/{domain}-{owner}/{repository}/")
+        [scheme, "://", authority, prefix, "/", format, "/d/", domain, "-", owner, "/", repository, "/"]
+            .concat()
     }
 }
 
-/// Finds the door for the segments of a path below the prefix; the control API's are not among them.
-pub(crate) fn route(segments: &[String], host: Option<&VirtualHost>) -> Route {
-    let parts: Vec<&str> = segments.iter().map(String::as_str).take(4).collect();
-    match parts[..] {
-        ["healthz"] => Route::Health,
-        ["readyz"] => Route::Ready,
-        ["metrics"] => Route::Metrics,
-        [format, "d", name, repository] => match name.rsplit_once('-') {
-            Some((domain, owner)) => Route::Package(place(format, domain, owner, repository, 4, false)),
+/// Finds the door for the segments of a path below the prefix; the control API's are not among them. What names a
+/// repository is taken out of the segments.
+pub(crate) fn route(segments: &mut [String], host: Option<&VirtualHost>) -> Route {
+    match segments {
+        [door] if door == "healthz" => Route::Health,
+        [door] if door == "readyz" => Route::Ready,
+        [door] if door == "metrics" => Route::Metrics,
+        [format, d, name, repository, ..] if d == "d" => match name.rfind('-') {
+            Some(hyphen) => {
+                let owner = name.split_off(hyphen + 1);
+                name.truncate(hyphen);
+                Route::Package(Place {
+                    format: take(format),
+                    domain: take(name),
+                    owner,
+                    repository: take(repository),
+                    consumed: 4,
+                    by_host: false,
+                })
+            }
             None => Route::Nowhere(format!(
                 "'{}' is not of the form DOMAIN-OWNER, as in /npm/d/local-000000000000/main/",
                 shown(name)
@@ -68,7 +83,14 @@ pub(crate) fn route(segments: &[String], host: Option<&VirtualHost>) -> Route {
         // A repository's name has two characters at least, so 'd' is none.
         [format, repository, ..] if repository != "d" && host.is_some() => {
             let host = host.expect("it was just found to be there");
-            Route::Package(place(format, host.domain.as_str(), host.owner.as_str(), repository, 2, true))
+            Route::Package(Place {
+                format: take(format),
+                domain: host.domain.as_str().to_owned(),
+                owner: host.owner.as_str().to_owned(),
+                repository: take(repository),
+                consumed: 2,
+                by_host: true,
+            })
         }
         _ => Route::Nowhere(format!(
             "nothing is at /{}; repositories are at /FORMAT/d/DOMAIN-OWNER/REPOSITORY/, with a format of {}",
@@ -78,26 +100,15 @@ pub(crate) fn route(segments: &[String], host: Option<&VirtualHost>) -> Route {
     }
 }
 
-fn place(format: &str, domain: &str, owner: &str, repository: &str, consumed: usize, by_host: bool) -> Place {
-    Place {
-        format: format.to_owned(),
-        domain: domain.to_owned(),
-        owner: owner.to_owned(),
-        repository: repository.to_owned(),
-        consumed,
-        by_host,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use weir_protocol::face::virtual_host;
 
     fn check(path: &str, authority: &str) -> Route {
-        let (segments, _) = weir_protocol::target::parse_path(path).unwrap();
+        let (mut segments, _) = weir_protocol::target::parse_path(path).unwrap();
         let host = virtual_host(authority, &["packages.example.test".to_owned()]);
-        route(&segments, host.as_ref())
+        route(&mut segments, host.as_ref())
     }
 
     #[track_caller]
@@ -117,7 +128,7 @@ mod tests {
         );
         assert_eq!((place.repository.as_str(), place.consumed), ("main", 4));
         assert_eq!(
-            place.address("http://127.0.0.1:8090"),
+            place.address(&Face::from_url("test", "http://127.0.0.1:8090").unwrap()),
             "http://127.0.0.1:8090/npm/d/my-team-123456789012/main/"
         );
     }
@@ -134,7 +145,10 @@ mod tests {
                 (place.domain.as_str(), place.owner.as_str(), place.consumed),
                 ("my-team", "123456789012", 2)
             );
-            assert_eq!(place.address("https://host"), "https://host/pypi/main/");
+            assert_eq!(
+                place.address(&Face::from_url("test", "https://host").unwrap()),
+                "https://host/pypi/main/"
+            );
             let by_path = package("/npm/d/other-000000000000/main/x", authority);
             assert_eq!((by_path.domain.as_str(), by_path.by_host), ("other", false));
         }

@@ -1,14 +1,10 @@
 //! Who may stay when there are more connections than places. One that asks for nothing gives way to a new one,
 //! the longest idle first, so that idle and half-open connections keep nobody out.
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -181,13 +177,6 @@ pub(crate) struct Busy {
     host: Host,
 }
 
-impl Busy {
-    /// The body of its answer, with whose end the request ends.
-    pub(crate) fn body<B>(self, body: B) -> BusyBody<B> {
-        BusyBody { body, _busy: self }
-    }
-}
-
 impl Drop for Busy {
     fn drop(&mut self) {
         let mut state = lock(&self.host.guest.state);
@@ -195,32 +184,6 @@ impl Drop for Busy {
         if state.requests == 0 {
             self.host.room.becomes_idle(&self.host.guest, &mut state);
         }
-    }
-}
-
-/// A body that keeps its connection busy.
-pub(crate) struct BusyBody<B> {
-    body: B,
-    _busy: Busy,
-}
-
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for BusyBody<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

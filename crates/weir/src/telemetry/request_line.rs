@@ -6,7 +6,6 @@ use crate::http::RequestId;
 use bytes::Bytes;
 use http::{Method, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use weir_core::Principal;
 use weir_protocol::{Body, BodyError};
+use weir_registry::FileRange;
 
 /// What is known of a request; it grows as the request is understood.
 #[derive(Debug)]
@@ -44,8 +44,10 @@ pub(crate) struct RequestLine {
     pub(crate) stale_s: Option<u64>,
     /// Why it was refused, for the log.
     pub(crate) error: Option<String>,
-    bytes: u64,
-    ended: bool,
+    /// Of the body, as far as they were sent.
+    pub(super) bytes: u64,
+    /// Whether the body reached its end.
+    pub(super) ended: bool,
 }
 
 /// The status in the log when the client left before there was an answer.
@@ -94,33 +96,17 @@ impl RequestLine {
         Some(path)
     }
 
+    /// The path as it may be logged.
+    pub(crate) fn path(&self) -> &str {
+        self.redacted_path.as_deref().unwrap_or_else(|| self.uri.path())
+    }
+
     fn write(&self) {
-        let path: Cow<'_, str> = match &self.redacted_path {
-            Some(path) => path.as_str().into(),
-            None => self.uri.path().into(),
-        };
         let elapsed = self.began.elapsed();
         HttpMetrics::get().ended(self.format, self.status, elapsed.as_secs_f64(), self.bytes);
-        tracing::info!(
-                    target: "weir::request",
-        {
-                    request.id = self.id.as_str(),
-                    client.address = %self.client,
-                    http.method = self.method.as_str(),
-                    http.path = path.as_ref(),
-                    http.status = self.status,
-                    http.bytes = self.bytes,
-                    duration_ms = elapsed.as_micros() as f64 / 1000.0,
-                    format = self.format,
-                    repository.name = self.repository.as_deref(),
-                    package.name = self.package.as_deref(),
-                    principal = self.principal.as_ref().map(|principal| principal.arn.as_str()),
-                    upstream.stale_s = self.stale_s,
-                    cut = (!self.ended).then_some(true),
-                    error = self.error.as_deref(),
-                    },
-                    "request"
-                );
+        if tracing::enabled!(target: "weir::request", tracing::Level::INFO) {
+            super::write_request_line(self, elapsed.as_micros() as f64 / 1000.0);
+        }
     }
 }
 
@@ -144,6 +130,22 @@ impl Logged {
         // hyper does not ask a body of no bytes for its end.
         line.ended = body.is_end_stream() || line.method == Method::HEAD;
         Self { body, line }
+    }
+
+    /// Its file, for who sends files without reading them, and then says so by [`Logged::passed`].
+    pub(crate) fn take_file(&mut self) -> Option<FileRange> {
+        self.body.take_file()
+    }
+
+    /// Bytes of its file were sent.
+    pub(crate) fn passed(&mut self, bytes: u64, all: bool) {
+        self.line.bytes += bytes;
+        self.line.ended |= all;
+    }
+
+    /// Its file cannot be read.
+    pub(crate) fn failed(&mut self, error: &std::io::Error) {
+        self.line.error = Some(error.to_string());
     }
 }
 

@@ -50,6 +50,7 @@ mod running_commands;
 mod running_connections;
 mod running_telling;
 mod running_tls;
+mod sent_files;
 mod signing;
 mod stored;
 mod terraform_shapes;
