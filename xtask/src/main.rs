@@ -31,6 +31,8 @@ enum Task {
     },
     /// Install the test tools alone, after which a plain `cargo test` finds them.
     Tools,
+    /// Count the instructions of warm requests and compare them with crates/weir/hot_path.limits.
+    Instructions,
     /// Check layering, sources and documents.
     Tidy,
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let ended = match Arguments::parse().task {
         Task::Test { long, arguments } => test(long, arguments),
         Task::Tools => tools::install_all(&root()).map(|_| ()),
+        Task::Instructions => instructions(),
         Task::Tidy => tidy::run(&root()),
     };
     match ended {
@@ -65,6 +68,19 @@ fn test(long: bool, mut arguments: Vec<OsString>) -> Result<()> {
     let status = command.status().context("cargo could not be started")?;
     ensure!(status.success(), "the tests failed ({status})");
     Ok(())
+}
+
+fn instructions() -> Result<()> {
+    tools::install_valgrind()?;
+    let cargo_runs = |arguments: &[&str]| {
+        let status = Command::new(cargo()).current_dir(root()).args(arguments).status();
+        let status = status.context("cargo could not be started")?;
+        ensure!(status.success(), "cargo {} failed ({status})", arguments.join(" "));
+        Ok(())
+    };
+    cargo_runs(&["build", "--release", "--package", "weir"])?;
+    let counting = ["run", "--package", "weir-testkit", "--example", "hot_path", "--"];
+    cargo_runs(&[&counting[..], &["target/release/weir", "crates/weir/hot_path.limits"]].concat())
 }
 
 /// The workspace's folder.

@@ -154,7 +154,7 @@ impl Tool {
     fn install(&self, tools: &Path) -> Result<()> {
         match self.source {
             Source::With(_) => return Ok(()),
-            Source::Debian(package) => return install_with_apt(self.name, package),
+            Source::Debian(package) => return install_postgresql(self.name, package),
             Source::Npm { .. } | Source::Pip(_) | Source::Go { .. } => {}
         }
         let (folder, wanted) = (self.folder(tools), self.wanted());
@@ -214,12 +214,30 @@ fn newest_postgresql() -> Option<PathBuf> {
     complete.max_by_key(number).map(|version| version.path().join("bin"))
 }
 
-fn install_with_apt(name: &str, package: &str) -> Result<()> {
+/// Makes sure that this machine has valgrind.
+pub(crate) fn install_valgrind() -> Result<()> {
+    if run(Command::new("valgrind").arg("--version")).is_ok() {
+        return Ok(());
+    }
+    apt_get("valgrind")?;
+    run(Command::new("valgrind").arg("--version")).context("valgrind is installed but does not run")
+}
+
+fn install_postgresql(name: &str, package: &str) -> Result<()> {
     if let Some(there) = newest_postgresql() {
         eprintln!("tool {name}: {} is there", there.display());
         return Ok(());
     }
     let start = Instant::now();
+    apt_get(package)?;
+    let there =
+        newest_postgresql().context("it is installed but its programs are not where they should be")?;
+    eprintln!("tool {name}: {} installed in {:.1} s", there.display(), start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// Installs a package of the machine.
+fn apt_get(package: &str) -> Result<()> {
     ensure!(
         fs_err::metadata("/proc/self")?.uid() == 0,
         "it is not here; `apt-get install {package}` brings it, which only root may run"
@@ -233,9 +251,6 @@ fn install_with_apt(name: &str, package: &str) -> Result<()> {
         apt(&["update"])?;
         apt(&install)?;
     }
-    let there =
-        newest_postgresql().context("it is installed but its programs are not where they should be")?;
-    eprintln!("tool {name}: {} installed in {:.1} s", there.display(), start.elapsed().as_secs_f32());
     Ok(())
 }
 
