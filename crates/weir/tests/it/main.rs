@@ -53,5 +53,6 @@ mod running_tls;
 mod signing;
 mod stored;
 mod terraform_shapes;
+mod transfers;
 mod upstream_faults;
 mod upstream_outage;
