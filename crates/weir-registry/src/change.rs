@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use weir_core::{ConnectionName, Error, PackageName, Result};
 use weir_store::rows::Id;
-use weir_store::{Engine, Session};
+use weir_store::{Durability, Engine, Session};
 
 /// What a change leaves out of date.
 #[derive(Debug, Clone)]
@@ -101,9 +101,19 @@ impl Registry {
         outdated: Outdated,
         work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T>> + Send + 'static,
     ) -> Result<T> {
+        self.change_for(Durability::Synced, outdated, work).await
+    }
+
+    /// As `change`; with [`Durability::Later`] a power cut may undo it, which is for what can be fetched again.
+    pub(crate) async fn change_for<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        outdated: Outdated,
+        work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T>> + Send + 'static,
+    ) -> Result<T> {
         let registry = self.clone();
         let task = tokio::spawn(async move {
-            let done = registry.write_and_tell(&outdated, work).await;
+            let done = registry.write_and_tell(durability, &outdated, work).await;
             registry.outdate(&outdated);
             done
         });
@@ -116,12 +126,13 @@ impl Registry {
 
     async fn write_and_tell<T: Send + 'static>(
         &self,
+        durability: Durability,
         outdated: &Outdated,
         work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T>> + Send + 'static,
     ) -> Result<T> {
         let store = &self.inner.store;
         if store.engine() == Engine::Sqlite {
-            return store.write(work).await;
+            return store.write_for(durability, work).await;
         }
         let (turn, word, node) = (outdated.turn(), outdated.write(), self.inner.instance.clone());
         let done = store

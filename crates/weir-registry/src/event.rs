@@ -73,8 +73,17 @@ impl Changes {
 /// Writes the event with the next number of its package, and gives that number.
 pub(crate) async fn record_event(session: &mut Session, event: VersionEvent<'_>) -> Result<i64> {
     let sequence = session.next_sequence(event.record).await?;
-    session.insert_event(&event.domain.id, event.at, &body(&event, sequence).to_string()).await?;
+    record_numbered(session, event, sequence).await?;
     Ok(sequence)
+}
+
+/// Writes the event with a number that its package gave already.
+pub(crate) async fn record_numbered(
+    session: &mut Session,
+    event: VersionEvent<'_>,
+    sequence: i64,
+) -> Result<()> {
+    Ok(session.insert_event(&event.domain.id, event.at, &body(&event, sequence).to_string()).await?)
 }
 
 /// The envelope without its `id`, which is that of the stored row.

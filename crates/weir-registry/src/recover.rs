@@ -96,6 +96,7 @@ impl Registry {
             }
         }
         self.inner.jobs.stop().await;
+        self.documents_written().await;
         if let Err(error) = self.sync_fetched().await {
             tracing::warn!(%error, "fetched files could not be synced at the end; they are read again at the next start");
         }

@@ -3,7 +3,7 @@
 
 use crate::Registry;
 use crate::change::Outdated;
-use crate::event::{Changes, Operation, VersionEvent, record_event};
+use crate::event::{Changes, Operation, VersionEvent, record_numbered};
 use crate::topology::{DomainState, RepositoryState};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +13,8 @@ use weir_core::{
     Clock, Controls, Digest, OriginControls, OriginKind, PackageName, Result, Secrets, Timestamp,
     VersionStatus,
 };
-use weir_store::Session;
 use weir_store::rows::{DomainRow, Id, PackageRow, RepositoryRow, VersionRow};
+use weir_store::{Durability, Session};
 
 /// What is the same for every row a request writes.
 #[derive(Clone)]
@@ -45,6 +45,15 @@ impl Context {
 
     /// The record of the package in a repository, made where there is none.
     pub(crate) async fn ensure_record(&self, session: &mut Session, repository: &Id) -> Result<PackageRow> {
+        Ok(self.record_of(session, repository).await?.0)
+    }
+
+    /// As `ensure_record`, with whether it was made now and so has no versions.
+    pub(crate) async fn record_of(
+        &self,
+        session: &mut Session,
+        repository: &Id,
+    ) -> Result<(PackageRow, bool)> {
         let package = &self.package;
         let row = PackageRow {
             id: self.new_id(),
@@ -59,7 +68,9 @@ impl Context {
             sequence: 0,
             created_at: self.at,
         };
-        Ok(session.insert_package(&row).await?)
+        let found = session.insert_package(&row).await?;
+        let is_new = found.id == row.id;
+        Ok((found, is_new))
     }
 
     /// Writes a version that is new to a repository, with what its record learns from it and its event.
@@ -73,10 +84,7 @@ impl Context {
         assets: usize,
     ) -> Result<()> {
         session.insert_version(version).await?;
-        if record.controls.learned.is_none() {
-            session.set_learned_controls(&record.id, learned).await?;
-        }
-        session.note_first(&record.id, version.origin.kind(), self.at).await?;
+        let sequence = session.note_version(&record.id, learned, version.origin.kind(), self.at).await?;
         let event = VersionEvent {
             region: &self.region,
             at: self.at,
@@ -88,8 +96,7 @@ impl Context {
             operation: Operation::Created,
             changes: Changes::created(assets),
         };
-        record_event(session, event).await?;
-        Ok(())
+        record_numbered(session, event, sequence).await
     }
 
     /// Retains `original` in a repository that has no such version; true when a row was written.
@@ -100,8 +107,8 @@ impl Context {
         original: &VersionRow,
         assets: usize,
     ) -> Result<bool> {
-        let record = self.ensure_record(session, &repository.id).await?;
-        if session.package_version(&record.id, &original.key).await?.is_some() {
+        let (record, is_new) = self.record_of(session, &repository.id).await?;
+        if !is_new && session.package_version(&record.id, &original.key).await?.is_some() {
             return Ok(false);
         }
         let version = VersionRow {
@@ -151,8 +158,9 @@ impl Registry {
         } else {
             Outdated::Holdings(domain.row.id.clone(), package.clone())
         };
+        let durability = if internal { Durability::Synced } else { Durability::Later };
         let added = self
-            .change(outdated, move |session| {
+            .change_for(durability, outdated, move |session| {
                 Box::pin(async move {
                     let assets = session.files_of(std::slice::from_ref(&original.content)).await?.len();
                     context.retain(session, &repository, &original, assets).await

@@ -3,11 +3,13 @@
 //! - `client`: one request, with limits and redirects; `address`: which addresses may be asked;
 //! - `breaker`: when one stops asking;
 //! - `documents`: index documents kept with ETag and age, stale ones served while a registry is down;
-//!   `known`: their parsed forms in memory;
+//!   `known`: their parsed forms in memory; `body`: how they are unpacked; `unwritten`: how they get to the disk;
 //! - [`flight`]: one download, many readers;
-//! - `fetch`: a file of a public version, fetched, verified, retained.
+//! - `fetch`: a file of a public version, fetched (`incoming`, `arrival`), verified, retained.
 
 mod address;
+mod arrival;
+mod body;
 pub(crate) mod breaker;
 pub(crate) mod client;
 pub(crate) mod documents;
@@ -15,6 +17,7 @@ pub(crate) mod fetch;
 pub mod flight;
 mod incoming;
 pub(crate) mod known;
+mod unwritten;
 
 use crate::Registry;
 use crate::aging::{later, still};
@@ -62,6 +65,7 @@ pub(crate) struct Upstream {
     /// Connections whose address could not be found, and why: asked again after `LOOK_AGAIN`.
     unknown: RwLock<HashMap<ConnectionName, (Timestamp, String)>>,
     pub(crate) indexes: known::KnownIndexes,
+    unwritten: unwritten::Unwritten,
     pub(crate) flights: flight::Flights,
     pub(crate) withdrawn: crate::companion::Withdrawn,
     /// One asks for a companion (domain, connection, address) while others wait.
@@ -113,6 +117,7 @@ impl Upstream {
             discovering: tokio::sync::Mutex::default(),
             unknown: RwLock::default(),
             indexes: known::KnownIndexes::new(document_memory_bytes),
+            unwritten: unwritten::Unwritten::default(),
             flights: flight::Flights::default(),
             withdrawn: crate::companion::Withdrawn::default(),
             companions: Turns::default(),

@@ -6,7 +6,6 @@ mod file_range;
 mod folder;
 mod handles;
 mod header;
-mod now;
 mod objects;
 mod place;
 mod read;
@@ -20,13 +19,14 @@ pub use place::{BlobUrl, S3Place};
 pub use read::{Blob, SMALL};
 
 use crate::rows::Id;
-use crate::spool::Spooled;
+use crate::spool::{Spool, Spooled};
+use bytes::Bytes;
 use checked::{Check, Checked, Known, Stamp};
 use folder::Folder;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use object_store::ObjectStore;
-use objects::Objects;
+use objects::{Objects, PART};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -127,12 +127,12 @@ impl BlobKey {
     }
 }
 
-/// When a kept blob must be safe from a power cut.
+/// When what is written must be safe from a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Before the answer: a publish.
     Synced,
-    /// Soon, by `Blobs::sync`: what can be fetched again.
+    /// Soon, a blob by `Blobs::sync`: what can be fetched again.
     Later,
 }
 
@@ -272,9 +272,40 @@ impl Blobs {
         match &self.place {
             Place::Folder(folder) => {
                 let (folder, key) = (folder.clone(), key.clone());
-                blocking(move || folder.keep(&key, spooled, durability)).await
+                blocking(move || folder.keep(&key, spooled.place, durability)).await
             }
-            Place::Objects(objects) => objects.keep(&key.path(), spooled).await,
+            Place::Objects(objects) => objects.keep(&key.path(), spooled.place).await,
+        }
+    }
+
+    /// As `keep`, for bytes that are in memory and were hashed there; all of them in one go, by way of `spool`.
+    pub async fn keep_bytes(
+        &self,
+        spool: &Spool,
+        all: Vec<(BlobKey, Bytes)>,
+        durability: Durability,
+    ) -> Result<(), BlobError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let (folder, spool) = (folder.clone(), spool.clone());
+                blocking(move || {
+                    all.iter()
+                        .try_for_each(|(key, bytes)| folder.keep(key, spool.write_out(bytes)?, durability))
+                })
+                .await
+            }
+            Place::Objects(objects) => {
+                for (key, bytes) in all {
+                    if bytes.len() <= PART {
+                        objects.keep_bytes(&key.path(), bytes).await?;
+                        continue;
+                    }
+                    let spool = spool.clone();
+                    let written = blocking(move || spool.write_out(&bytes)).await?;
+                    objects.keep(&key.path(), written).await?;
+                }
+                Ok(())
+            }
         }
     }
 

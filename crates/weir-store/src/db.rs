@@ -3,6 +3,7 @@
 //! `collate "C"`, a null has a type, times are microseconds.
 
 mod bell;
+mod later;
 mod postgres;
 mod row;
 mod value;
@@ -13,18 +14,21 @@ pub use bell::Listener;
 pub(crate) use row::Row;
 pub(crate) use value::Value;
 
+use crate::Durability;
 use crate::error::DbError;
 use crate::migrate::{migrate, pending};
 use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
+use later::Later;
 use postgres::{Held, PATIENCE};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, Postgres};
+use sqlx::query::Query;
 use sqlx::sqlite::{
-    Sqlite, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr, SqlStr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use value::bind;
@@ -120,7 +124,7 @@ impl Database {
                 let making = options.clone().create_if_missing(true);
                 let connection =
                     SqliteConnection::connect_with(&making).await.map_err(|e| DbError::of("database", e))?;
-                let mut session = Session { inner: Inner::SqliteWriter(connection) };
+                let mut session = Session::of(Inner::SqliteWriter(connection));
                 session.script("database", "begin immediate").await?;
                 migrate(&mut session, now).await?;
                 session.script("database", "commit").await?;
@@ -140,7 +144,7 @@ impl Database {
                 let pool = postgres::node_pool(url).await?;
                 let mut connection = Held::acquire(&pool).await?;
                 connection.unlimited();
-                let mut session = Session { inner: Inner::Postgres(connection) };
+                let mut session = Session::of(Inner::Postgres(connection));
                 session.begin().await?;
                 session
                     .script("database", "set local statement_timeout = 0; set local lock_timeout = 0")
@@ -165,7 +169,7 @@ impl Database {
                 let there = fs_err::exists(path).unwrap_or(true);
                 let options = if there { sqlite_options(path) } else { memory };
                 let connection = SqliteConnection::connect_with(&options).await.map_err(of)?;
-                let mut session = Session { inner: Inner::SqliteWriter(connection) };
+                let mut session = Session::of(Inner::SqliteWriter(connection));
                 let found = pending(&mut session).await;
                 session.close().await;
                 found
@@ -173,7 +177,7 @@ impl Database {
             DatabaseUrl::Postgres(url) => {
                 postgres::reach(url).await?;
                 let pool = postgres::pool(postgres::options(url)?, 1).await?;
-                let mut session = Session { inner: Inner::Postgres(Held::acquire(&pool).await?) };
+                let mut session = Session::of(Inner::Postgres(Held::acquire(&pool).await?));
                 let found = pending(&mut session).await;
                 drop(session);
                 pool.close().await;
@@ -196,16 +200,14 @@ impl Database {
             }
             Self::Postgres { pool, .. } => Inner::Postgres(Held::acquire(pool).await?),
         };
-        Ok(Session { inner })
+        Ok(Session::of(inner))
     }
 
     /// As `read`, for what a node does to stay one of several.
     pub(crate) async fn read_aside(&self) -> Result<Session, DbError> {
         match self {
             Self::Sqlite { .. } => self.read().await,
-            Self::Postgres { aside, .. } => {
-                Ok(Session { inner: Inner::Postgres(Held::acquire(aside).await?) })
-            }
+            Self::Postgres { aside, .. } => Ok(Session::of(Inner::Postgres(Held::acquire(aside).await?))),
         }
     }
 
@@ -228,8 +230,10 @@ impl Database {
         Ok(session)
     }
 
+    /// Over PostgreSQL every commit is synced: it may fail on its own, and nodes that saw a row would go on without it.
     pub(crate) async fn write<T, E>(
         &self,
+        durability: Durability,
         work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -237,7 +241,7 @@ impl Database {
         E: From<DbError> + Send + 'static,
     {
         match self {
-            Self::Sqlite { writer, .. } => writer.write(work).await,
+            Self::Sqlite { writer, .. } => writer.write(durability, work).await,
             Self::Postgres { pool, .. } => transaction(pool, work).await,
         }
     }
@@ -252,7 +256,7 @@ impl Database {
         E: From<DbError> + Send + 'static,
     {
         match self {
-            Self::Sqlite { writer, .. } => writer.write(work).await,
+            Self::Sqlite { writer, .. } => writer.write(Durability::Synced, work).await,
             Self::Postgres { aside, .. } => transaction(aside, work).await,
         }
     }
@@ -297,7 +301,7 @@ async fn transaction<T, E>(
 where
     E: From<DbError>,
 {
-    let mut session = Session { inner: Inner::Postgres(Held::acquire(pool).await?) };
+    let mut session = Session::of(Inner::Postgres(Held::acquire(pool).await?));
     session.begin().await?;
     // An error drops the session, which rolls the transaction back.
     let done = work(&mut session).await?;
@@ -322,6 +326,8 @@ fn sqlite_options(path: &Path) -> SqliteConnectOptions {
 /// change anything fail on a session that only reads.
 pub struct Session {
     inner: Inner,
+    /// What the writer of SQLite runs with its next statement.
+    later: Later,
 }
 
 enum Inner {
@@ -336,6 +342,10 @@ enum Connection<'a> {
 }
 
 impl Session {
+    fn of(inner: Inner) -> Self {
+        Self { inner, later: Later::default() }
+    }
+
     /// Which engine it talks to.
     pub fn engine(&self) -> Engine {
         match self.inner {
@@ -373,9 +383,13 @@ impl Session {
         sql: impl SqlSafeStr,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
+        let sql = sql.into_sql_str();
+        let waited = self.with_what_waits(table, &sql, values);
         let found = match self.executor() {
             Connection::Sqlite(connection) => {
-                let rows = bind::<Sqlite>(sql, values).fetch_all(connection).await;
+                // Of those that waited none gives rows.
+                let query = waited.unwrap_or_else(|| bind::<Sqlite>(sql, values));
+                let rows = connection.fetch_all(query).await;
                 rows.map(|rows| rows.into_iter().map(|row| Row::sqlite(table, row)).collect())
             }
             Connection::Postgres(held) => {
@@ -402,6 +416,7 @@ impl Session {
         mut visit: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
         let of = |error| DbError::of(table, error);
+        self.flush().await?;
         match self.executor() {
             Connection::Sqlite(connection) => {
                 let mut rows = bind::<Sqlite>(sql, &[]).fetch(connection);
@@ -454,9 +469,14 @@ impl Session {
         values: &[Value<'_>],
     ) -> Result<u64, DbError> {
         self.must_write(table)?;
+        let sql = sql.into_sql_str();
+        let waited = self.with_what_waits(table, &sql, values);
         let done = match self.executor() {
             Connection::Sqlite(connection) => {
-                bind::<Sqlite>(sql, values).execute(connection).await.map(|done| done.rows_affected())
+                let query = waited.unwrap_or_else(|| bind::<Sqlite>(sql, values));
+                let counts = connection.execute_many(query).map_ok(|done| done.rows_affected());
+                // That of the last is asked for.
+                counts.try_fold(0, |_, count| async move { Ok(count) }).await
             }
             Connection::Postgres(held) => {
                 let query = bind::<Postgres>(sql, values);
@@ -465,6 +485,51 @@ impl Session {
             }
         };
         done.map_err(|e| DbError::of(table, e))
+    }
+
+    /// As `run`, for a statement whose outcome nobody looks at: on SQLite it may run with a later one, which then also
+    /// has its error, but within the same work.
+    pub(crate) async fn run_later(
+        &mut self,
+        table: &'static str,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<(), DbError> {
+        if !matches!(self.inner, Inner::SqliteWriter(_)) {
+            return self.run(table, sql, values).await.map(drop);
+        }
+        self.later.push(table, sql, values);
+        if self.later.is_full() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Runs what waits.
+    async fn flush(&mut self) -> Result<(), DbError> {
+        if self.later.is_empty() {
+            return Ok(());
+        }
+        let table = self.later.table();
+        let query = self.later.take();
+        match self.executor() {
+            Connection::Sqlite(connection) => {
+                let done = connection.execute_many(query).try_for_each(|_| async { Ok(()) }).await;
+                done.map_err(|e| DbError::of(table, e))
+            }
+            Connection::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// A statement with those that wait before it, if any do.
+    fn with_what_waits(
+        &mut self,
+        table: &'static str,
+        sql: &SqlStr,
+        values: &[Value<'_>],
+    ) -> Option<Query<'static, Sqlite, SqliteArguments>> {
+        if self.later.is_empty() {
+            return None;
+        }
+        self.later.push(table, sql.as_str(), values);
+        Some(self.later.take())
     }
 
     /// As `run`, with a list as in `all_in`.
@@ -496,6 +561,7 @@ impl Session {
 
     /// Several statements without values.
     pub(crate) async fn script(&mut self, table: &'static str, sql: &'static str) -> Result<(), DbError> {
+        self.flush().await?;
         let done = match self.executor() {
             Connection::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()),
             Connection::Postgres(held) => {

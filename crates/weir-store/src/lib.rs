@@ -2,6 +2,7 @@
 //! store. No rule of the registry lives here; callers compose these small methods into transactions.
 
 pub mod blob;
+mod cached;
 pub mod copy;
 pub mod db;
 pub mod error;
@@ -16,6 +17,7 @@ mod store;
 mod suite;
 
 pub use blob::{Blob, BlobError, BlobKey, BlobKind, BlobUrl, Blobs, Durability, Facts, Listed};
+pub use cached::read_cached;
 pub use db::{DatabaseUrl, Engine, Listener, Session};
 pub use error::DbError;
 pub use id::new_id;

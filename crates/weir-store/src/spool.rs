@@ -36,12 +36,24 @@ impl Spool {
 
     /// A new, empty spool file.
     pub fn begin(&self) -> Result<SpoolWriter, BlobError> {
+        let (mut file, place) = self.create()?;
+        file.write_all(&[0; HEADER_LEN])?;
+        Ok(SpoolWriter { place, state: Some(State { file, hasher: Hasher::new() }), written: 0 })
+    }
+
+    fn create(&self) -> io::Result<(File, SpoolFile)> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{number:08}"));
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
-        let path = SpoolPath { path, kept: false };
-        file.write_all(&[0; HEADER_LEN])?;
-        Ok(SpoolWriter { path, state: Some(State { file, hasher: Hasher::new() }), written: 0 })
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok((file, SpoolFile { path, kept: false }))
+    }
+
+    /// Writes bytes that are known already, header included, without hashing them; blocks.
+    pub(crate) fn write_out(&self, bytes: &[u8]) -> io::Result<SpoolFile> {
+        let (mut file, place) = self.create()?;
+        file.write_all(&Header { size: bytes.len() as u64 }.write())?;
+        file.write_all(bytes)?;
+        Ok(place)
     }
 
     /// Spools bytes that are in memory already.
@@ -55,7 +67,7 @@ impl Spool {
 /// A spool file that grows. Dropping it removes the file.
 #[derive(Debug)]
 pub struct SpoolWriter {
-    path: SpoolPath,
+    place: SpoolFile,
     /// Away while a chunk is written; lost if that was given up.
     state: Option<State>,
     written: u64,
@@ -73,9 +85,11 @@ impl std::fmt::Debug for State {
 }
 
 impl State {
-    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        self.file.write_all(chunk)?;
-        self.hasher.update(chunk);
+    fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
+        for chunk in chunks {
+            self.file.write_all(chunk)?;
+            self.hasher.update(chunk);
+        }
         Ok(())
     }
 
@@ -91,12 +105,17 @@ impl SpoolWriter {
     /// Appends bytes. After an error, and after this future was dropped before its end, the spool can
     /// only be dropped too.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), BlobError> {
+        self.write_all(vec![chunk]).await
+    }
+
+    /// As `write`, for several chunks in one go.
+    pub async fn write_all(&mut self, chunks: Vec<Bytes>) -> Result<(), BlobError> {
         let mut state = self.state.take().ok_or_else(given_up)?;
-        let length = chunk.len();
+        let length: usize = chunks.iter().map(Bytes::len).sum();
         if length <= INLINE {
-            state.write(&chunk)?;
+            state.write(&chunks)?;
         } else {
-            state = blocking(move || state.write(&chunk).map(|()| state)).await?;
+            state = blocking(move || state.write(&chunks).map(|()| state)).await?;
         }
         self.state = Some(state);
         self.written += length as u64;
@@ -111,14 +130,14 @@ impl SpoolWriter {
     /// The file, for others who read while it grows; the bytes begin at `HEADER_BYTES`. Open it before it
     /// is kept: afterwards the blob store has it.
     pub fn path(&self) -> &Path {
-        &self.path.path
+        &self.place.path
     }
 
     /// Ends the file; nothing is synced yet.
     pub async fn finish(mut self) -> Result<Spooled, BlobError> {
         let state = self.state.take().ok_or_else(given_up)?;
         let digests = state.finish()?;
-        Ok(Spooled { size: self.written, digests, path: self.path })
+        Ok(Spooled { size: self.written, digests, place: self.place })
     }
 }
 
@@ -133,13 +152,13 @@ pub struct Spooled {
     pub size: u64,
     /// Their digests.
     pub digests: Digests,
-    path: SpoolPath,
+    pub(crate) place: SpoolFile,
 }
 
 impl Spooled {
     /// The file; the bytes begin at `HEADER_BYTES`.
     pub fn path(&self) -> &Path {
-        &self.path.path
+        &self.place.path
     }
 
     /// Opens it for blocking reads; position 0 is the first of its bytes.
@@ -147,24 +166,6 @@ impl Spooled {
         let mut file = File::open(self.path())?;
         file.seek(SeekFrom::Start(HEADER_BYTES))?;
         Ok(SpoolReader { file })
-    }
-
-    /// The whole file, header included, from its beginning.
-    pub(crate) fn file(&self) -> io::Result<std::fs::File> {
-        Ok(File::open(self.path())?.into_parts().0)
-    }
-
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        File::open(self.path())?.sync_all()
-    }
-
-    pub(crate) fn rename_to(&self, target: &Path) -> io::Result<()> {
-        fs_err::rename(self.path(), target)
-    }
-
-    /// The file has another name now: there is nothing to remove.
-    pub(crate) fn kept(mut self) {
-        self.path.kept = true;
     }
 }
 
@@ -191,14 +192,34 @@ impl Seek for SpoolReader {
     }
 }
 
-/// Removes the file when dropped, unless it was kept.
+/// The file itself: removed when dropped, unless it was kept.
 #[derive(Debug)]
-struct SpoolPath {
+pub(crate) struct SpoolFile {
     path: PathBuf,
     kept: bool,
 }
 
-impl Drop for SpoolPath {
+impl SpoolFile {
+    /// The whole file, header included, from its beginning.
+    pub(crate) fn open(&self) -> io::Result<std::fs::File> {
+        Ok(File::open(&self.path)?.into_parts().0)
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    pub(crate) fn rename_to(&self, target: &Path) -> io::Result<()> {
+        fs_err::rename(&self.path, target)
+    }
+
+    /// The file has another name now: there is nothing to remove.
+    pub(crate) fn kept(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for SpoolFile {
     fn drop(&mut self) {
         if !self.kept
             && let Err(error) = fs_err::remove_file(&self.path)

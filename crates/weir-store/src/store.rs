@@ -1,6 +1,6 @@
 //! `Store`: the database, the blobs and the spool of one installation, opened together under one lock.
 
-use crate::blob::{BlobError, BlobUrl, Blobs};
+use crate::blob::{BlobError, BlobUrl, Blobs, Durability};
 use crate::copy::Mark;
 use crate::db::{Database, DatabaseUrl, Engine, Listener, Session};
 use crate::error::DbError;
@@ -217,7 +217,22 @@ impl Store {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        self.inner.database.write(work).await
+        self.write_for(Durability::Synced, work).await
+    }
+
+    /// As [`Store::write`]. With [`Durability::Later`] the answer comes after a commit that a power cut may undo, on
+    /// SQLite, whole and with those after it; the end of this process undoes nothing. For rows that tell of what can be
+    /// fetched again.
+    pub async fn write_for<T, E>(
+        &self,
+        durability: Durability,
+        work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.inner.database.write(durability, work).await
     }
 
     /// As [`Store::read`], over connections that requests do not use: for what a node does to stay one of several.

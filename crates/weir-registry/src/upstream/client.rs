@@ -6,18 +6,20 @@
 
 use super::Connection;
 use super::address::{PRIVATE, PublicOnly, refuse_private_literal};
+use super::body::{self, Packing, Pieces};
 use super::breaker::Permit;
 use crate::Registry;
 use crate::settings::{ConnectionSettings, Settings};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VIA,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    RANGE, RETRY_AFTER, VIA,
 };
 use reqwest::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
-use weir_core::{ConnectionName, Error, Result};
+use weir_core::{ConnectionName, Digest, Error, Result};
 
 const MOST_REDIRECTS: usize = 5;
 
@@ -78,9 +80,9 @@ pub(crate) fn naming(connection: &ConnectionName, error: Error) -> Error {
 /// The HTTP clients of one connection.
 pub(crate) struct Clients {
     /// For the connection's own origin and allowed hosts.
-    trusted: Kinds,
+    trusted: reqwest::Client,
     /// For all others: public addresses only.
-    guarded: Kinds,
+    guarded: reqwest::Client,
     allowed: Vec<String>,
     own: String,
     authorization: Option<HeaderValue>,
@@ -89,12 +91,7 @@ pub(crate) struct Clients {
     idle_timeout: Duration,
 }
 
-struct Kinds {
-    documents: reqwest::Client,
-    files: reqwest::Client,
-}
-
-/// What is asked for, since files must come as they are and documents may come compressed.
+/// What is asked for: files must come as they are, documents may come compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Document,
@@ -104,13 +101,12 @@ pub(crate) enum Kind {
 impl Clients {
     pub(crate) fn new(url: &Url, settings: &ConnectionSettings, defaults: &Settings) -> Result<Self> {
         let seconds = |own: Option<u64>, default: Duration| own.map_or(default, Duration::from_secs);
-        let build = |guarded: bool, gzip: bool| -> Result<reqwest::Client> {
+        let build = |guarded: bool| -> Result<reqwest::Client> {
             let mut builder = reqwest::Client::builder()
                 .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(seconds(settings.connect_timeout, defaults.connect_timeout))
                 .pool_idle_timeout(Duration::from_secs(60))
-                .gzip(gzip)
                 .no_proxy();
             if guarded {
                 builder = builder.dns_resolver(Arc::new(PublicOnly));
@@ -139,8 +135,8 @@ impl Clients {
             headers.insert(name, value);
         }
         Ok(Self {
-            trusted: Kinds { documents: build(false, true)?, files: build(false, false)? },
-            guarded: Kinds { documents: build(true, true)?, files: build(true, false)? },
+            trusted: build(false)?,
+            guarded: build(true)?,
             allowed: settings
                 .allowed_hosts
                 .iter()
@@ -175,10 +171,12 @@ fn authorization(settings: &ConnectionSettings) -> Result<Option<HeaderValue>> {
     Ok(Some(value))
 }
 
-/// An answer whose headers are in and whose status is 200, 304 or 404.
+/// An answer whose headers are in and whose status is 200, 304 or 404, or 206 where a range was asked for.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// Whether its body ended because nothing came any more.
+    pub(crate) stalled: bool,
     response: reqwest::Response,
     idle_timeout: Duration,
     /// Learns how the body ends.
@@ -192,7 +190,7 @@ impl Answer {
         self.response.url().to_string()
     }
 
-    /// `Content-Length`, when the body comes as it is.
+    /// `Content-Length`.
     pub(crate) fn length(&self) -> Option<u64> {
         self.response.content_length()
     }
@@ -211,28 +209,39 @@ impl Answer {
                 return Ok(None);
             }
             Ok(Err(e)) => format!("the body broke off ({})", root_cause(&e)),
-            Err(_) => format!("no byte came for {} s", self.idle_timeout.as_secs()),
+            Err(_) => {
+                self.stalled = true;
+                format!("no byte came for {} s", self.idle_timeout.as_secs())
+            }
         };
         self.registry.metrics().upstream_failures.inc();
         self.permit.failed(self.registry.now(), &why);
         Err(FetchError::unavailable(why))
     }
 
-    /// The whole body, refused above `limit` bytes.
-    pub(crate) async fn collect(mut self, limit: u64) -> Result<Bytes, FetchError> {
-        let mut body = BytesMut::new();
-        let too_large =
-            || FetchError::Bad(format!("the document is larger than {limit} bytes (max-index-bytes)"));
-        if self.length().is_some_and(|length| length > limit) {
-            return Err(too_large());
+    /// The whole document with its digest, refused above `limit` bytes.
+    pub(crate) async fn document(mut self, limit: u64) -> Result<(Bytes, Digest), FetchError> {
+        let packing = match self.header(CONTENT_ENCODING).as_deref() {
+            None | Some("identity") => Packing::None,
+            Some("gzip" | "x-gzip") => Packing::Gzip,
+            Some(other) => return Err(FetchError::Bad(format!("it answered with the encoding {other}"))),
+        };
+        let announced = self.length();
+        if announced.is_some_and(|length| length > limit) {
+            return Err(body::too_large(limit));
         }
-        while let Some(chunk) = self.chunk().await? {
-            if body.len() as u64 + chunk.len() as u64 > limit {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
+        let mut pieces = Pieces::new(packing, limit);
+        let mut came = 0;
+        while let Some(piece) = self.chunk().await? {
+            came += piece.len() as u64;
+            pieces.push(piece)?;
         }
-        Ok(body.freeze())
+        if let Some(announced) = announced
+            && announced != came
+        {
+            return Err(FetchError::Bad(format!("{came} bytes came of {announced} announced")));
+        }
+        pieces.document().await
     }
 }
 
@@ -250,7 +259,7 @@ impl Connection {
         Ok(url)
     }
 
-    /// Sends a GET, follows redirects, and gives 200, 304 or 404 (410 counts as 404).
+    /// Sends a GET, follows redirects, and gives 200, 206, 304 or 404 (410 counts as 404).
     pub(crate) async fn get(
         &self,
         registry: &Registry,
@@ -285,7 +294,9 @@ impl Connection {
         registry.metrics().upstream_requests.inc();
         let result = self.follow(registry, method, url, kind, headers, body).await;
         match &result {
-            Ok(response) if response.status() == StatusCode::OK => permit.answered(registry.now()),
+            Ok(response) if matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT) => {
+                permit.answered(registry.now())
+            }
             Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. } | FetchError::Ours) => {
                 permit.succeeded(registry.now())
             }
@@ -301,7 +312,15 @@ impl Connection {
             status => status,
         };
         let (headers, idle_timeout) = (response.headers().clone(), self.clients.idle_timeout);
-        Ok(Answer { status, headers, response, idle_timeout, permit, registry: registry.clone() })
+        Ok(Answer {
+            status,
+            headers,
+            stalled: false,
+            response,
+            idle_timeout,
+            permit,
+            registry: registry.clone(),
+        })
     }
 
     async fn follow(
@@ -339,7 +358,7 @@ impl Connection {
                 url = next;
                 continue;
             }
-            return self.judge(response);
+            return self.judge(response, headers.contains_key(RANGE));
         }
         Err(FetchError::Bad(format!("more than {MOST_REDIRECTS} redirects")))
     }
@@ -360,15 +379,13 @@ impl Connection {
         if !trusted {
             refuse_private_literal(url, &self.name)?;
         }
-        let kinds = if trusted { &self.clients.trusted } else { &self.clients.guarded };
-        let client = match kind {
-            Kind::Document => &kinds.documents,
-            Kind::File => &kinds.files,
+        let client = if trusted { &self.clients.trusted } else { &self.clients.guarded };
+        let encoding = match kind {
+            Kind::Document => "gzip",
+            Kind::File => "identity",
         };
-        let mut request = client.request(method, url.clone()).headers(headers.clone());
-        if kind == Kind::File {
-            request = request.header(ACCEPT_ENCODING, "identity");
-        }
+        let request = client.request(method, url.clone()).headers(headers.clone());
+        let mut request = request.header(ACCEPT_ENCODING, encoding);
         if own {
             request = request.headers(self.clients.headers.clone());
             if let Some(authorization) = &self.clients.authorization {
@@ -394,7 +411,7 @@ impl Connection {
         }
     }
 
-    fn judge(&self, response: reqwest::Response) -> Result<reqwest::Response, FetchError> {
+    fn judge(&self, response: reqwest::Response, ranged: bool) -> Result<reqwest::Response, FetchError> {
         let status = response.status();
         let told = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let told = told.map(|seconds: u64| Duration::from_secs(seconds.clamp(1, 3600)));
@@ -406,6 +423,7 @@ impl Connection {
             StatusCode::OK | StatusCode::NOT_MODIFIED | StatusCode::NOT_FOUND | StatusCode::GONE => {
                 Ok(response)
             }
+            StatusCode::PARTIAL_CONTENT if ranged => Ok(response),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => Err(later(10)),
             _ if status.is_server_error() => Err(later(5)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::Bad(format!(

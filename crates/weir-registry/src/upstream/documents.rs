@@ -2,8 +2,10 @@
 //! is down, and parsed once for as long as they do not change.
 
 use super::Connection;
+use super::arrival::digests_of;
 use super::client::{FetchError, Kind, accept, naming};
 use super::known::{Key, KnownIndex};
+use super::unwritten::DocumentKey;
 use crate::Registry;
 use crate::aging::{is_past, later};
 use crate::format::{Document, Format, Remote, RemoteAsset, RemotePackage};
@@ -20,9 +22,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use weir_core::{ConnectionName, Digest, Digests, Error, Hasher, PackageName, Result, Timestamp};
+use weir_core::{ConnectionName, Digest, Error, PackageName, Result, Timestamp};
 use weir_store::rows::{DocumentRow, Id};
-use weir_store::{BlobError, BlobKey, Durability};
+use weir_store::{BlobError, BlobKey};
 
 /// While a registry is down its stale index is not asked for again for this long.
 const STALE_RETRY: Duration = Duration::from_secs(5);
@@ -81,7 +83,7 @@ impl Registry {
         let remote = RemoteSession::new(self, domain, &target, Asking::Registry(freshness));
         match format.fetch(&remote, package).await {
             Ok(mut fetched) => {
-                remote.store_pending().await?;
+                remote.store_pending().await;
                 self.note_first_sight(domain, &target, package, fetched.as_mut()).await?;
                 Ok(remote.conclude(fetched, before))
             }
@@ -207,12 +209,9 @@ impl Registry {
         promised: &RemoteAsset,
     ) -> Result<Option<(Bytes, String)>> {
         let Some(expected) = promised.expected.sha256 else { return Ok(None) };
-        let path = target.document_path(&promised.url);
-        let row = self.inner.store.read().await?.document(domain, &target.name, &path).await?;
-        if row.and_then(|row| row.body).is_none_or(|(digest, _)| digest != expected) {
-            return Ok(None);
-        }
-        let body = read_document(self, domain, expected).await?;
+        let key = (domain.clone(), target.name.clone(), target.document_path(&promised.url));
+        let Some((row, body)) = self.known_document(&key).await? else { return Ok(None) };
+        let body = body.filter(|_| row.body.is_some_and(|(digest, _)| digest == expected));
         Ok(body.map(|body| (body, expected.hex())))
     }
 
@@ -225,7 +224,7 @@ impl Registry {
         let connection = &target.name;
         let remote = RemoteSession::new(self, domain, target, Asking::Registry(Freshness::Usual));
         let Some(document) = remote.document(&promised.url, "*/*").await? else {
-            remote.store_pending().await?;
+            remote.store_pending().await;
             return Ok(None);
         };
         let digest = digests_of(&document.body);
@@ -235,7 +234,7 @@ impl Registry {
                 promised.name
             )));
         }
-        remote.store_pending().await?;
+        remote.store_pending().await;
         Ok(Some((document.body, digest.sha256.hex())))
     }
 
@@ -272,8 +271,8 @@ enum Asking {
 
 #[derive(Default)]
 struct Seen {
-    /// New documents, kept once the format could read them.
-    pending: Vec<(String, DocumentRow, Bytes)>,
+    /// New documents, kept once the format could read them; without their bytes where those are kept already.
+    pending: Vec<(DocumentKey, DocumentRow, Option<Bytes>)>,
     fresh_until: Option<Timestamp>,
     stale_since: Option<Timestamp>,
     failure: Option<Failure>,
@@ -289,13 +288,11 @@ impl<'a> RemoteSession<'a> {
         Self { registry, domain, target, asking, seen: Mutex::default() }
     }
 
-    async fn store_pending(&self) -> Result<()> {
+    async fn store_pending(&self) {
         let pending = std::mem::take(&mut lock(&self.seen).pending);
-        for (path, row, body) in pending {
-            keep_document(self.registry, self.domain, body).await?;
-            self.store(&path, &row).await?;
+        for (key, row, body) in pending {
+            self.registry.write_document(key, row, body).await;
         }
-        Ok(())
     }
 
     /// Makes what was fetched into what is known; an unchanged document keeps its parsed form.
@@ -342,31 +339,24 @@ impl<'a> RemoteSession<'a> {
 
     async fn document(&self, asked: &str, accept_header: &str) -> Result<Option<Document>> {
         let registry = self.registry;
-        let path = &*self.target.document_path(asked);
+        let key: DocumentKey =
+            (self.domain.clone(), self.target.name.clone(), self.target.document_path(asked));
         let now = registry.now();
-        let stored =
-            registry.inner.store.read().await?.document(self.domain, &self.target.name, path).await?;
         let mut kept: Option<(DocumentRow, Option<Document>)> = None;
-        if let Some(row) = stored {
-            let body = match row.body {
-                None => Some(None),
-                Some((digest, _)) => read_document(registry, self.domain, digest).await?.map(Some),
-            };
-            // A row whose bytes are gone is as good as none.
-            if let Some(body) = body {
-                let body = body.map(|body| Document { body, url: self.url_of(&row, asked) });
-                if self.asking == Asking::Nobody {
-                    self.note_stale(&row);
-                    return Ok(body);
-                }
-                let forced = self.asking == Asking::Registry(Freshness::Now)
-                    && later(row.checked_at, registry.inner.settings.revalidation_interval) <= now;
-                if is_past(row.checked_at, now) && now < self.fresh_for(&row) && !forced {
-                    self.note(&row);
-                    return Ok(body);
-                }
-                kept = Some((row, body));
+        // A row whose bytes are gone is as good as none.
+        if let Some((row, body)) = registry.known_document(&key).await? {
+            let body = body.map(|body| Document { body, url: self.url_of(&row, asked) });
+            if self.asking == Asking::Nobody {
+                self.note_stale(&row);
+                return Ok(body);
             }
+            let forced = self.asking == Asking::Registry(Freshness::Now)
+                && later(row.checked_at, registry.inner.settings.revalidation_interval) <= now;
+            if is_past(row.checked_at, now) && now < self.fresh_for(&row) && !forced {
+                self.note(&row);
+                return Ok(body);
+            }
+            kept = Some((row, body));
         }
         if self.asking == Asking::Nobody {
             return Ok(None);
@@ -385,8 +375,8 @@ impl<'a> RemoteSession<'a> {
                     )));
                 };
                 row.checked_at = now;
-                self.store(path, &row).await?;
                 self.note(&row);
+                registry.write_document(key, row, None).await;
                 Ok(body)
             }
             Ok(Asked::Absent) => {
@@ -398,12 +388,11 @@ impl<'a> RemoteSession<'a> {
                     fetched_at: now,
                     checked_at: now,
                 };
-                self.store(path, &row).await?;
                 self.note(&row);
+                registry.write_document(key, row, None).await;
                 Ok(None)
             }
-            Ok(Asked::Body { document, etag, last_modified }) => {
-                let digest = Digest::of(&document.body);
+            Ok(Asked::Body { document, digest, etag, last_modified }) => {
                 let row = DocumentRow {
                     body: Some((digest, document.body.len() as u64)),
                     etag,
@@ -413,7 +402,9 @@ impl<'a> RemoteSession<'a> {
                     checked_at: now,
                 };
                 self.note(&row);
-                lock(&self.seen).pending.push((path.to_owned(), row, document.body.clone()));
+                let is_kept = kept.is_some_and(|(kept, _)| kept.body == row.body);
+                let body = (!is_kept).then(|| document.body.clone());
+                lock(&self.seen).pending.push((key, row, body));
                 Ok(Some(document))
             }
             Err(failure) => {
@@ -442,35 +433,13 @@ impl<'a> RemoteSession<'a> {
         let url = answer.url();
         let etag = answer.header(ETAG);
         let last_modified = answer.header(LAST_MODIFIED);
-        let expected = answer.length();
-        let body = answer.collect(self.target.max_index_bytes(self.registry)).await?;
-        if expected.is_some_and(|length| length != body.len() as u64) {
-            return Err(FetchError::Bad(format!(
-                "{} bytes came of {} announced",
-                body.len(),
-                expected.unwrap_or(0)
-            )));
-        }
-        Ok(Asked::Body { document: Document { body, url }, etag, last_modified })
+        let (body, digest) = answer.document(self.target.max_index_bytes(self.registry)).await?;
+        Ok(Asked::Body { document: Document { body, url }, digest, etag, last_modified })
     }
 
     /// Where a kept document came from; of a row that does not know, where it is asked for.
     fn url_of(&self, row: &DocumentRow, asked: &str) -> String {
         row.url.clone().or_else(|| self.target.resolve(asked).ok().map(String::from)).unwrap_or_default()
-    }
-
-    async fn store(&self, path: &str, row: &DocumentRow) -> Result<()> {
-        let (domain, connection) = (self.domain.clone(), self.target.name.clone());
-        let (path, row) = (path.to_owned(), row.clone());
-        self.registry
-            .inner
-            .store
-            .write(move |session| {
-                Box::pin(async move {
-                    Ok::<_, Error>(session.put_document(&domain, &connection, &path, &row).await?)
-                })
-            })
-            .await
     }
 }
 
@@ -497,7 +466,7 @@ impl Seen {
 enum Asked {
     Unchanged,
     Absent,
-    Body { document: Document, etag: Option<String>, last_modified: Option<String> },
+    Body { document: Document, digest: Digest, etag: Option<String>, last_modified: Option<String> },
 }
 
 impl Remote for RemoteSession<'_> {
@@ -506,7 +475,7 @@ impl Remote for RemoteSession<'_> {
     }
 }
 
-async fn read_document(registry: &Registry, domain: &Id, digest: Digest) -> Result<Option<Bytes>> {
+pub(super) async fn read_document(registry: &Registry, domain: &Id, digest: Digest) -> Result<Option<Bytes>> {
     let key = BlobKey::Document { domain: domain.clone(), digest };
     let blob = match registry.inner.store.blobs().open(&key).await {
         Ok(Some(blob)) => blob,
@@ -526,24 +495,6 @@ async fn read_document(registry: &Registry, domain: &Id, digest: Digest) -> Resu
         }
     };
     Ok((Digest::of(&body) == digest).then_some(body))
-}
-
-fn digests_of(bytes: &[u8]) -> Digests {
-    let mut hasher = Hasher::new();
-    hasher.update(bytes);
-    hasher.finish()
-}
-
-async fn keep_document(registry: &Registry, domain: &Id, body: Bytes) -> Result<()> {
-    let digest = Digest::of(&body);
-    let key = BlobKey::Document { domain: domain.clone(), digest };
-    let store = &registry.inner.store;
-    if read_document(registry, domain, digest).await?.is_some() {
-        return Ok(());
-    }
-    let spooled = store.spool().take(body).await?;
-    store.blobs().keep(&key, spooled, Durability::Later).await?;
-    Ok(())
 }
 
 fn condition(headers: &mut HeaderMap, row: &DocumentRow) {

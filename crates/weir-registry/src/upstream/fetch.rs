@@ -2,6 +2,7 @@
 //! anybody gets its last bytes.
 
 use super::Connection;
+use super::arrival::{Arrived, Limits, digests_of, receive, too_large};
 use super::client::{FetchError, Kind, accept};
 use super::flight::{Download, FlightKey, FlightReader, Progress};
 use crate::Registry;
@@ -23,9 +24,8 @@ use weir_core::{
     AssetName, Caller, ConnectionName, Controls, Digest, Error, Flags, Origin, PackageName, PublishTime,
     Result, Version, VersionStatus,
 };
-use weir_store::blob::HEADER_BYTES;
 use weir_store::rows::{AssetRow, AssetState, ContentRow, Id, VersionRow};
-use weir_store::{BlobKey, Durability, Session, Spooled};
+use weir_store::{BlobKey, Durability, Session};
 
 /// How long a file that was begun for a HEAD waits for somebody who wants its bytes; then they go. A HEAD
 /// retains nothing, and whoever sends one mostly comes again.
@@ -175,7 +175,7 @@ impl Registry {
     async fn fetch_file(
         &self,
         wanted: &Wanted,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         download: &Download,
     ) -> Result<(u64, Digest), FetchError> {
         let file = wanted.file();
@@ -189,48 +189,34 @@ impl Registry {
             )));
         }
         let most = self.inner.settings.max_asset_bytes;
-        let too_large = || FetchError::Bad(format!("the file is larger than {most} bytes (max-asset-bytes)"));
         let size = announced.or(file.expected.size);
         if size.is_some_and(|size| size > most) {
-            return Err(too_large());
+            return Err(too_large(most));
         }
-        let mut writer = self.inner.store.spool().begin().map_err(ours)?;
-        download.placed(writer.path().to_owned(), HEADER_BYTES).map_err(ours)?;
         download.progress.send_replace(Progress::Running { written: 0, size });
-        while let Some(chunk) = incoming.chunk().await? {
-            if writer.written() + chunk.len() as u64 > most {
-                return Err(too_large());
-            }
-            // Clients were told this length: beyond it, what is held back until all is verified would be out.
-            if let Some(promised) = file.expected.size
-                && writer.written() + chunk.len() as u64 > promised
-            {
-                return Err(FetchError::Bad(format!(
-                    "more than the {promised} bytes came that were promised"
-                )));
-            }
-            writer.write(chunk).await.map_err(ours)?;
-            download.progress.send_replace(Progress::Running { written: writer.written(), size });
-        }
-        let spooled = writer.finish().await.map_err(ours)?;
+        let limits = Limits { most, promised: file.expected.size };
+        let arrived = receive(&mut incoming, download, self.inner.store.spool(), size, limits).await?;
         if let Some(announced) = announced
-            && announced != spooled.size
+            && announced != arrived.size()
         {
             return Err(FetchError::unavailable(format!(
                 "{} bytes came of {announced} announced",
-                spooled.size
+                arrived.size()
             )));
         }
-        self.verify(wanted, &file.expected, &spooled).await?;
+        self.verify(wanted, &file.expected, &arrived).await?;
         drop(incoming);
         // Another node that has somebody who wants the bytes must not wait for one to come here.
         let lease = lease.filter(|_| download.is_wanted());
         if !download.wanted_within(UNASKED).await {
             return Err(FetchError::unavailable("only its headers were asked for"));
         }
-        let (size, digest) = (spooled.size, spooled.digests.sha256);
-        let inspection = self.inspect(wanted, &spooled).await.map_err(ours)?;
-        self.keep_fetched(wanted, spooled, inspection, download).await.map_err(ours)?;
+        let (size, digest) = (arrived.size(), arrived.digests().sha256);
+        let inspection = self.inspect(wanted, &arrived).await.map_err(ours)?;
+        if let Arrived::InMemory { bytes, .. } = &arrived {
+            download.gathered(bytes.clone());
+        }
+        self.keep_fetched(wanted, arrived, inspection, download).await.map_err(ours)?;
         drop(lease);
         if self.inner.settings.retain_whole_version {
             self.fetch_the_rest(wanted);
@@ -240,13 +226,13 @@ impl Registry {
 
     /// What the file itself tells, where its format reads such files. One that cannot be read is kept all the
     /// same: it is what its index promised.
-    async fn inspect(&self, wanted: &Wanted, spooled: &Spooled) -> Result<Option<Inspection>> {
+    async fn inspect(&self, wanted: &Wanted, arrived: &Arrived) -> Result<Option<Inspection>> {
         let format = self.format_named(wanted.package.format)?;
         let file = wanted.file();
         if !format.inspects(&file.name) {
             return Ok(None);
         }
-        let (mut reader, size, digests) = (spooled.reader()?, spooled.size, spooled.digests.clone());
+        let (mut reader, size, digests) = (arrived.reader()?, arrived.size(), arrived.digests().clone());
         let (package, version) = (wanted.package.clone(), wanted.version.clone());
         let (metadata, asset) = (wanted.metadata.clone(), file.name.clone());
         let inspected = tokio::task::spawn_blocking(move || {
@@ -257,7 +243,7 @@ impl Registry {
                 asset: &asset,
                 size,
                 digests: &digests,
-                file: &mut reader,
+                file: &mut *reader,
             })
         });
         match inspected.await.map_err(Error::internal)? {
@@ -294,16 +280,16 @@ impl Registry {
         &self,
         wanted: &Wanted,
         expected: &Expected,
-        spooled: &Spooled,
+        arrived: &Arrived,
     ) -> Result<(), FetchError> {
-        if let Some(mismatch) = expected.mismatch(&spooled.digests, spooled.size) {
+        if let Some(mismatch) = expected.mismatch(arrived.digests(), arrived.size()) {
             return Err(FetchError::Bad(mismatch));
         }
         if expected.has_digest() {
             return Ok(());
         }
         let (domain, connection) = (wanted.domain.row.id.clone(), wanted.connection.clone());
-        let (coordinate, digest, now) = (wanted.coordinate(), spooled.digests.sha256, self.now());
+        let (coordinate, digest, now) = (wanted.coordinate(), arrived.digests().sha256, self.now());
         let pinned = self
             .inner
             .store
@@ -327,17 +313,29 @@ impl Registry {
     async fn keep_fetched(
         &self,
         wanted: &Wanted,
-        spooled: Spooled,
-        inspection: Option<Inspection>,
+        arrived: Arrived,
+        mut inspection: Option<Inspection>,
         download: &Download,
     ) -> Result<()> {
-        let mut kept = Kept { files: Vec::new(), inspection };
-        kept.files.push(self.keep_blob(wanted, &wanted.file().name, spooled, false).await?);
-        let derived = kept.inspection.as_mut().map(|i| std::mem::take(&mut i.derived)).unwrap_or_default();
-        for (name, bytes) in derived {
-            let spooled = self.inner.store.spool().take(bytes).await?;
-            kept.files.push(self.keep_blob(wanted, &name, spooled, true).await?);
+        let (store, domain) = (&self.inner.store, &wanted.domain.row.id);
+        let mut files = vec![held_row(&wanted.file().name, arrived.size(), arrived.digests().clone(), false)];
+        let mut in_memory = Vec::new();
+        let key = BlobKey::Asset { domain: domain.clone(), digest: arrived.digests().sha256 };
+        match arrived {
+            Arrived::InMemory { bytes, .. } => in_memory.push((key, bytes)),
+            Arrived::Spooled(spooled) => store.blobs().keep(&key, spooled, Durability::Later).await?,
         }
+        let derived = inspection.as_mut().map(|i| std::mem::take(&mut i.derived)).unwrap_or_default();
+        for (name, bytes) in derived {
+            let digests = digests_of(&bytes);
+            let key = BlobKey::Asset { domain: domain.clone(), digest: digests.sha256 };
+            files.push(held_row(&name, bytes.len() as u64, digests, true));
+            in_memory.push((key, bytes));
+        }
+        if !in_memory.is_empty() {
+            store.blobs().keep_bytes(store.spool(), in_memory, Durability::Later).await?;
+        }
+        let kept = Kept { files, inspection };
         let digests: Vec<Digest> = held_blobs(&kept.files).into_iter().map(|(digest, _)| digest).collect();
         self.ready_to_name(&wanted.domain.row.id, &digests).await?;
         loop {
@@ -356,21 +354,6 @@ impl Registry {
                 return Ok(());
             }
         }
-    }
-
-    /// Keeps bytes under their name and gives the row that holds them.
-    async fn keep_blob(
-        &self,
-        wanted: &Wanted,
-        name: &AssetName,
-        spooled: Spooled,
-        derived: bool,
-    ) -> Result<AssetRow> {
-        let (size, digests) = (spooled.size, spooled.digests.clone());
-        let key = BlobKey::Asset { domain: wanted.domain.row.id.clone(), digest: digests.sha256 };
-        self.inner.store.blobs().keep(&key, spooled, Durability::Later).await?;
-        let state = AssetState::Held { size, digests };
-        Ok(AssetRow { content: "".into(), name: name.to_string(), state, derived })
     }
 
     async fn commit_fetched(&self, wanted: &Wanted, kept: &Kept, asked: &[Id]) -> Result<()> {
@@ -429,11 +412,16 @@ impl Registry {
         };
         let rows = others.len() as u64;
         let synced = self.inner.store.blobs().is_safe_when_kept();
-        self.change(outdated, move |session| {
+        // What was fetched can be fetched again after a power cut.
+        self.change_for(Durability::Later, outdated, move |session| {
             Box::pin(async move {
                 name_blobs(session, &context.domain.id, &fetched.held, synced, context.at).await?;
-                let record = context.ensure_record(session, &holder.id).await?;
-                let original = match session.package_version(&record.id, &version.key).await? {
+                let (record, is_new) = context.record_of(session, &holder.id).await?;
+                let held = match is_new {
+                    true => None,
+                    false => session.package_version(&record.id, &version.key).await?,
+                };
+                let original = match held {
                     Some(original)
                         if original.origin != version.origin || !original.status.is_downloadable() =>
                     {
@@ -499,7 +487,7 @@ impl Registry {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let body = answer.collect(MOST).await.map_err(|failure| failure.of(connection, asked))?;
+        let (body, _) = answer.document(MOST).await.map_err(|failure| failure.of(connection, asked))?;
         Ok(Some(body))
     }
 }
@@ -560,6 +548,12 @@ impl Fetched {
     }
 }
 
+/// The row of a file that is held; its content is known later.
+fn held_row(name: &AssetName, size: u64, digests: Digests, derived: bool) -> AssetRow {
+    let state = AssetState::Held { size, digests };
+    AssetRow { content: "".into(), name: name.to_string(), state, derived }
+}
+
 fn held_digests(asset: &AssetRow) -> Option<(String, Digests)> {
     match &asset.state {
         AssetState::Held { digests, .. } => Some((asset.name.clone(), digests.clone())),
@@ -568,7 +562,7 @@ fn held_digests(asset: &AssetRow) -> Option<(String, Digests)> {
 }
 
 /// A failure of the disk or database, while a public registry's file was on its way.
-fn ours(error: impl std::fmt::Display) -> FetchError {
+pub(super) fn ours(error: impl std::fmt::Display) -> FetchError {
     tracing::error!(%error, "a fetched file could not be kept");
     FetchError::Ours
 }

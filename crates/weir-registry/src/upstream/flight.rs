@@ -2,7 +2,7 @@
 //!
 //! A download is a file in the spool that grows, and a channel that tells how far it is. Every reader reads
 //! the file from its start and waits on the channel when it has caught up; leaving early disturbs nobody.
-//! The last 64 KiB are held back until the download is verified and its rows are committed, and of files up
+//! A small one is in memory instead. The last 64 KiB are held back until the download is verified and its rows are committed, and of files up
 //! to 1 MiB everything is.
 
 use crate::topology::lock;
@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use weir_core::Digest;
@@ -25,7 +25,14 @@ use super::client::FetchError;
 pub(crate) const VERIFIED_FIRST: u64 = 1024 * 1024;
 /// Of larger files this many bytes wait for the verification of the whole.
 const HELD_BACK: u64 = 64 * 1024;
-const PIECE: u64 = 256 * 1024;
+/// How much a reader takes at a time.
+const PIECE: u64 = 64 * 1024;
+/// From this many readers on they are a crowd, which shares what it has in memory.
+const CROWD: usize = 8;
+/// What a crowd shares.
+const BLOCK: u64 = 32 * 1024;
+/// How many blocks are known before those are forgotten that nobody has any more.
+const MOST_BLOCKS: usize = 1024;
 
 /// What tells downloads apart: domain, connection, and the file's coordinate.
 pub(crate) type FlightKey = (Id, String, String);
@@ -51,13 +58,16 @@ pub(crate) enum Progress {
 
 /// A download in the air.
 pub(crate) struct Download {
-    /// Where the bytes lie while it runs, once the registry has answered: path, and offset of the first.
-    pub(crate) place: std::sync::OnceLock<(PathBuf, u64)>,
-    /// Opened while the file still has its spool name, so that the rename at the end is not noticed.
-    file: std::sync::OnceLock<Arc<std::fs::File>>,
+    /// Where the bytes of a large file lie, and the offset of the first. Opened while the file still has its spool
+    /// name, so that the rename at the end is not noticed.
+    file: OnceLock<(Arc<std::fs::File>, u64)>,
+    /// The bytes of a small one, once they are verified.
+    gathered: OnceLock<Bytes>,
+    /// What readers have in memory of a large one, by number of the block.
+    blocks: Mutex<HashMap<u64, Weak<Vec<u8>>>>,
     pub(crate) progress: watch::Sender<Progress>,
     /// The repository by whose connection it goes; its row is written first.
-    pub(crate) holder: std::sync::OnceLock<Id>,
+    pub(crate) holder: OnceLock<Id>,
     /// Repositories that get a row when it is done; `None` once they were written.
     pub(crate) interested: Mutex<Option<Vec<Id>>>,
     /// Told when the first of them comes.
@@ -67,22 +77,39 @@ pub(crate) struct Download {
 impl Download {
     fn new() -> Self {
         Self {
-            place: std::sync::OnceLock::new(),
-            file: std::sync::OnceLock::new(),
+            file: OnceLock::new(),
+            gathered: OnceLock::new(),
+            blocks: Mutex::default(),
             progress: watch::Sender::new(Progress::Asking),
-            holder: std::sync::OnceLock::new(),
+            holder: OnceLock::new(),
             interested: Mutex::new(Some(Vec::new())),
             asked: Notify::new(),
         }
     }
 
     /// Says where the bytes will lie.
-    pub(crate) fn placed(&self, path: PathBuf, offset: u64) -> io::Result<()> {
-        let file = fs_err::File::open(&path)?;
-        // Both are set once, by the one task that downloads.
-        let _ = self.file.set(Arc::new(file.into_parts().0));
-        let _ = self.place.set((path, offset));
+    pub(crate) fn placed(&self, path: &Path, offset: u64) -> io::Result<()> {
+        let file = fs_err::File::open(path)?;
+        // Set once, by the one task that downloads, as `gathered` is.
+        let _ = self.file.set((Arc::new(file.into_parts().0), offset));
         Ok(())
+    }
+
+    /// Gives the bytes of a small file, which are verified.
+    pub(crate) fn gathered(&self, bytes: Bytes) {
+        let _ = self.gathered.set(bytes);
+    }
+
+    fn block(&self, number: u64) -> Option<Arc<Vec<u8>>> {
+        lock(&self.blocks).get(&number)?.upgrade()
+    }
+
+    fn share(&self, number: u64, block: &Arc<Vec<u8>>) {
+        let mut blocks = lock(&self.blocks);
+        if blocks.len() >= MOST_BLOCKS {
+            blocks.retain(|_, block| block.strong_count() > 0);
+        }
+        blocks.insert(number, Arc::downgrade(block));
     }
 
     /// Registers repositories for a row each; false when it is too late and the caller must write them.
@@ -193,8 +220,8 @@ impl FlightReader {
         let state = (self, start, end);
         Box::pin(futures_util::stream::try_unfold(state, |(mut reader, at, end)| async move {
             let Some(until) = reader.released(at, end).await? else { return Ok(None) };
-            let until = until.min(at + PIECE);
             let bytes = reader.read(at, until).await?;
+            let until = at + bytes.len() as u64;
             Ok(Some((bytes, (reader, until, end))))
         }))
     }
@@ -227,18 +254,57 @@ impl FlightReader {
         }
     }
 
+    /// Some of the bytes from here to there, at least one.
     async fn read(&self, from: u64, to: u64) -> io::Result<Bytes> {
+        if let Some(bytes) = self.download.gathered.get() {
+            let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+            return Ok(bytes.slice(place(from)..place(to)));
+        }
+        let number = from / BLOCK;
+        let start = number * BLOCK;
+        if self.download.progress.receiver_count() < CROWD || to < start + BLOCK {
+            return self.read_file(from, (to - from).min(PIECE)).await.map(Bytes::from);
+        }
+        let block = match self.download.block(number) {
+            Some(block) => block,
+            None => {
+                let block = Arc::new(self.read_file(start, BLOCK).await?);
+                self.download.share(number, &block);
+                block
+            }
+        };
+        let first = usize::try_from(from - start).map_err(io::Error::other)?;
+        if first >= block.len() {
+            return self.read_file(from, (to - from).min(PIECE)).await.map(Bytes::from);
+        }
+        Ok(Bytes::from_owner(Block(block)).slice(first..))
+    }
+
+    /// At least one byte, at most so many.
+    async fn read_file(&self, from: u64, length: u64) -> io::Result<Vec<u8>> {
         let missing = || io::Error::other("the download has no file");
-        let file = self.download.file.get().cloned().ok_or_else(missing)?;
-        let offset = self.download.place.get().ok_or_else(missing)?.1;
-        let length = usize::try_from(to - from).map_err(io::Error::other)?;
+        let (file, offset) = self.download.file.get().cloned().ok_or_else(missing)?;
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        // It was written a moment ago, so mostly it is in memory still.
+        if let Some(bytes) = weir_store::read_cached(&file, offset + from, length) {
+            return Ok(bytes);
+        }
         tokio::task::spawn_blocking(move || {
             let mut buffer = vec![0; length];
             file.read_exact_at(&mut buffer, offset + from)?;
-            Ok(Bytes::from(buffer))
+            Ok(buffer)
         })
         .await
         .map_err(io::Error::other)?
+    }
+}
+
+/// A block of which several have a part.
+struct Block(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -272,5 +338,43 @@ mod tests {
         let never = Download::new();
         assert!(!never.wanted_within(patience).await);
         assert!(!never.register(&[&"main".into()]), "who comes too late");
+    }
+
+    #[tokio::test]
+    async fn a_crowd_gets_the_same_bytes_as_one_reader_and_holds_them_once() {
+        use futures_util::TryStreamExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let bytes: Vec<u8> = (0..3 * VERIFIED_FIRST + 77).map(|n| (n % 251) as u8).collect();
+        fs_err::write(&path, [&[0; 10][..], &bytes].concat()).expect("it can be written");
+        let download = Arc::new(Download::new());
+        download.placed(&path, 10).expect("it can be opened");
+        let size = bytes.len() as u64;
+        download.progress.send_replace(Progress::Done { size, digest: Digest::of(&bytes) });
+        let ranges = [
+            None,
+            Some(0..1),
+            Some(5..size),
+            Some(BLOCK - 1..BLOCK + 1),
+            Some(BLOCK..3 * BLOCK),
+            Some(0..size),
+        ];
+        for crowd in [0, CROWD] {
+            let others: Vec<_> = (0..crowd).map(|_| FlightReader::new(download.clone())).collect();
+            for range in &ranges {
+                let (from, to) = range.clone().map_or((0, size), |range| (range.start, range.end));
+                let stream = FlightReader::new(download.clone()).stream(range.clone());
+                let read: Vec<Bytes> = stream.try_collect().await.expect("they can be read");
+                assert!(read.concat() == bytes[from as usize..to as usize], "{crowd} {range:?}");
+            }
+            drop(others);
+        }
+        let _crowd: Vec<_> = (0..CROWD).map(|_| FlightReader::new(download.clone())).collect();
+        let reader = FlightReader::new(download.clone());
+        let first = reader.read(0, size).await.expect("they can be read");
+        let second = reader.read(0, size).await.expect("they can be read");
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        drop((first, second));
+        assert!(download.block(0).is_none(), "nobody has it any more");
     }
 }

@@ -1,5 +1,6 @@
 //! Where the bytes of a missing file come from: its registry, or, when another node fetched it a moment ago, the blob
-//! store that all nodes share. Nodes that want the same file at the same time agree by a lease on who asks.
+//! store that all nodes share. Nodes that want the same file at the same time agree by a lease on who asks. A transfer
+//! that is cut is taken up again where it ended, if the registry vouches that the file is still the same.
 
 use super::Connection;
 use super::client::{Answer, FetchError, Kind, accept};
@@ -10,8 +11,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use reqwest::StatusCode;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, IF_RANGE, RANGE};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_core::{Digest, Error, Result};
@@ -25,19 +27,83 @@ const LIFE: Duration = Duration::from_secs(8);
 /// How often it looks meanwhile.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How often a transfer is taken up again.
+const MOST_RESUMED: u32 = 3;
+/// How much must have come since, or it is as good as a failure of the registry.
+const PROGRESS: u64 = 16 << 10;
+/// How long it waits before that, longer each time.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The bytes of a file on their way.
 pub(super) enum Incoming {
     /// From the registry.
-    Registry(Box<Answer>),
+    Registry(Box<Transfer>),
     /// From the blob store, where another node put them.
     Kept { size: u64, bytes: BoxStream<'static, io::Result<Bytes>> },
+}
+
+/// A file that a registry sends.
+pub(super) struct Transfer {
+    answer: Answer,
+    announced: Option<u64>,
+    registry: Registry,
+    connection: Arc<Connection>,
+    url: String,
+    /// A strong tag.
+    tag: Option<HeaderValue>,
+    resumed: u32,
+    /// How much had come then.
+    resumed_at: u64,
+}
+
+impl Transfer {
+    fn new(registry: &Registry, connection: &Arc<Connection>, url: &str, answer: Answer) -> Self {
+        let is_strong = |tag: &&HeaderValue| tag.as_bytes().starts_with(b"\"");
+        Self {
+            announced: answer.length(),
+            tag: answer.headers.get(ETAG).filter(is_strong).cloned(),
+            answer,
+            registry: registry.clone(),
+            connection: connection.clone(),
+            url: url.to_owned(),
+            resumed: 0,
+            resumed_at: 0,
+        }
+    }
+
+    /// Asks for the rest; `None` when it cannot be had.
+    async fn resume(&mut self, came: u64) -> Option<()> {
+        let tag = self.tag.clone()?;
+        // Who waited for a silent registry has waited long enough.
+        if self.answer.stalled || came < self.resumed_at + PROGRESS || self.resumed == MOST_RESUMED {
+            return None;
+        }
+        self.resumed += 1;
+        self.resumed_at = came;
+        tokio::time::sleep(PAUSE * self.resumed).await;
+        let mut headers = accept("*/*");
+        headers.insert(RANGE, HeaderValue::try_from(format!("bytes={came}-")).ok()?);
+        headers.insert(IF_RANGE, tag.clone());
+        let rest = self.connection.get(&self.registry, &self.url, Kind::File, headers).await.ok()?;
+        let place = rest.header(CONTENT_RANGE)?;
+        let (range, total) = place.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let last: u64 = last.parse().ok()?;
+        let whole = total.parse().ok().or(self.announced)?;
+        let fits = rest.status == StatusCode::PARTIAL_CONTENT
+            && first.parse() == Ok(came)
+            && last.checked_add(1) == Some(whole)
+            && self.announced.is_none_or(|announced| announced == whole)
+            && rest.headers.get(ETAG).is_none_or(|found| *found == tag);
+        fits.then(|| self.answer = rest)
+    }
 }
 
 impl Incoming {
     /// How many bytes are announced, if that is known.
     pub(super) fn announced(&self) -> Option<u64> {
         match self {
-            Self::Registry(answer) => answer.length(),
+            Self::Registry(transfer) => transfer.announced,
             Self::Kept { size, .. } => Some(*size),
         }
     }
@@ -45,12 +111,25 @@ impl Incoming {
     /// The next bytes; `None` at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
         match self {
-            Self::Registry(answer) => answer.chunk().await,
+            Self::Registry(transfer) => transfer.answer.chunk().await,
             Self::Kept { bytes, .. } => match bytes.next().await {
                 None => Ok(None),
                 Some(Ok(chunk)) => Ok(Some(chunk)),
                 Some(Err(error)) => Err(FetchError::unavailable(format!("the blob store failed: {error}"))),
             },
+        }
+    }
+}
+
+impl Incoming {
+    /// Goes on after `came` bytes, where the transfer broke off for the reason given, which is also the error when it
+    /// cannot go on.
+    pub(super) async fn resume(&mut self, came: u64, why: FetchError) -> Result<(), FetchError> {
+        match (self, why) {
+            (Self::Registry(transfer), why @ FetchError::Unavailable { .. }) => {
+                transfer.resume(came).await.ok_or(why)
+            }
+            (_, why) => Err(why),
         }
     }
 }
@@ -61,7 +140,7 @@ impl Registry {
     pub(super) async fn incoming(
         &self,
         wanted: &Wanted,
-        connection: &Connection,
+        connection: &Arc<Connection>,
     ) -> Result<(Incoming, Option<Lease>), FetchError> {
         let (lease, kept) = self.agree(wanted).await;
         if let Some(blob) = kept {
@@ -79,7 +158,8 @@ impl Registry {
         if answer.header(CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html")) {
             return Err(FetchError::Bad("an HTML page came where a file was asked".to_owned()));
         }
-        Ok((Incoming::Registry(Box::new(answer)), lease))
+        let transfer = Transfer::new(self, connection, &file.url, answer);
+        Ok((Incoming::Registry(Box::new(transfer)), lease))
     }
 
     /// Takes the lease of a file, or waits for the node that has it. Gives the blob when another node put it there.

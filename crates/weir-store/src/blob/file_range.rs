@@ -1,7 +1,8 @@
 //! A part of a file that is to go out: sent by the kernel from its memory to a socket where that is possible,
 //! else read in pieces.
 
-use super::{blocking, now};
+use super::blocking;
+use crate::cached::read_all_cached;
 use bytes::Bytes;
 use fs_err::File;
 use fs_err::os::unix::fs::FileExt as _;
@@ -54,7 +55,7 @@ impl FileRange {
     /// Whether its bytes are likely to be in the kernel's memory, by a look at the first and the last.
     pub fn is_in_memory(&self) -> bool {
         let Range { start, end } = self.range;
-        self.is_empty() || [start, end - 1].iter().all(|at| now::read(&self.file, *at, 1).is_some())
+        self.is_empty() || [start, end - 1].iter().all(|at| read_all_cached(&self.file, *at, 1).is_some())
     }
 
     /// Reads all bytes, so that they are in the kernel's memory afterwards. Blocks.
@@ -111,7 +112,7 @@ impl FileRange {
     }
 
     async fn read(self) -> io::Result<Bytes> {
-        if let Some(bytes) = now::read(&self.file, self.range.start, self.len() as usize) {
+        if let Some(bytes) = read_all_cached(&self.file, self.range.start, self.len() as usize) {
             return Ok(bytes.into());
         }
         blocking(move || {

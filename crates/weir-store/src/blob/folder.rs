@@ -5,9 +5,10 @@ use super::checked::Stamp;
 use super::handles::{Handle, Handles, handles_that_fit};
 use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
-use super::{BlobError, BlobKey, Durability, Facts, Listed, MARK, now};
+use super::{BlobError, BlobKey, Durability, Facts, Listed, MARK};
+use crate::cached::{open_cached, read_all_cached};
 use crate::rows::Id;
-use crate::spool::Spooled;
+use crate::spool::SpoolFile;
 use bytes::Bytes;
 use fs_err::File;
 use std::collections::{BTreeSet, HashSet};
@@ -19,6 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use weir_core::{Digest, Timestamp};
 
+/// From so many files on it takes less to sync the whole file system than one after another: each of them waits for a
+/// commit of its journal. With fewer, whose bytes count for more, that makes others wait who write.
+const MANY: usize = 128;
 /// Bytes of a probe: a disk that has room for a few only is full.
 const PROBE: usize = 64 << 10;
 
@@ -42,13 +46,15 @@ impl Folder {
     pub(crate) fn keep(
         &self,
         key: &BlobKey,
-        spooled: Spooled,
+        spooled: SpoolFile,
         durability: Durability,
     ) -> Result<(), BlobError> {
         let target = self.root.join(key.path());
         let folder = parent(&target);
-        // A file that replaces another may replace one that is relied on after a power cut.
-        let synced = durability == Durability::Synced || fs_err::exists(&target)?;
+        // A file that replaces another may replace one that is relied on after a power cut. Nobody relies on a
+        // document: whoever reads one hashes it.
+        let may_be_relied_on = matches!(key, BlobKey::Asset { .. });
+        let synced = durability == Durability::Synced || may_be_relied_on && fs_err::exists(&target)?;
         if synced {
             spooled.sync()?;
         }
@@ -68,6 +74,14 @@ impl Folder {
     }
 
     pub(crate) fn sync(&self, paths: &[String]) -> Result<(), BlobError> {
+        if paths.len() >= MANY && self.sync_file_system()? {
+            let folders = paths.iter().map(|path| self.root.join(path));
+            let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+            for folder in folders.map(|path| parent(&path).to_owned()) {
+                settled.extend(self.above(&folder));
+            }
+            return Ok(());
+        }
         let mut folders = BTreeSet::new();
         for path in paths {
             let path = self.root.join(path);
@@ -98,8 +112,25 @@ impl Folder {
         }
         // Only now: somebody who finds a folder in the set relies on all above it.
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        settled.extend(folder.ancestors().take_while(|above| *above != self.root).map(Path::to_owned));
+        settled.extend(self.above(folder));
         Ok(())
+    }
+
+    /// A folder and those above it up to the root.
+    fn above(&self, folder: &Path) -> impl Iterator<Item = PathBuf> {
+        folder.ancestors().take_while(|above| *above != self.root).map(Path::to_owned)
+    }
+
+    /// Syncs everything at once, where the system can; whether it did.
+    #[cfg(target_os = "linux")]
+    fn sync_file_system(&self) -> io::Result<bool> {
+        rustix::fs::syncfs(File::open(&self.root)?)?;
+        Ok(true)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn sync_file_system(&self) -> io::Result<bool> {
+        Ok(false)
     }
 
     pub(crate) fn open_blob(&self, path: &str) -> Result<Option<(Blob, Stamp)>, BlobError> {
@@ -134,7 +165,7 @@ impl Folder {
             let metadata = file.metadata().ok()?;
             if metadata.nlink() > 0 && metadata.len() == size + HEADER_BYTES {
                 let held = match size {
-                    ..=SMALL => Some(now::read(&file, HEADER_BYTES, size as usize)?.into()),
+                    ..=SMALL => Some(read_all_cached(&file, HEADER_BYTES, size as usize)?.into()),
                     _ => None,
                 };
                 return Some((Blob::file(file, size, held), stamp(&metadata)));
@@ -142,9 +173,9 @@ impl Folder {
             self.handles.forget(key);
         }
         let path = key.path();
-        let file = now::open(&self.root.join(&path))?;
+        let file = open_cached(&self.root.join(&path))?;
         let metadata = file.metadata().ok()?;
-        let bytes = now::read(&file, 0, first_read(metadata.len()))?;
+        let bytes = read_all_cached(&file, 0, first_read(metadata.len()))?;
         let (size, held) = begin(bytes, metadata.len(), &path).ok()?;
         let file = Arc::new(file);
         self.handles.put(key, Handle::new(file.clone(), size));

@@ -5,7 +5,7 @@ use super::header::{HEADER_BYTES, HEADER_LEN, Header};
 use super::read::{Blob, SMALL};
 use super::{BlobError, Facts, Listed, MARK};
 use crate::rows::Id;
-use crate::spool::Spooled;
+use crate::spool::SpoolFile;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt as _;
 use weir_core::{Digest, Timestamp};
 
 /// Above this a blob is sent in parts of this size, the smallest that S3 takes: each has the time of one silence.
-const PART: usize = 5 << 20;
+pub(super) const PART: usize = 5 << 20;
 
 /// Parts of one blob on their way at once; each is in memory until it is taken.
 const PARTS_AT_ONCE: usize = 2;
@@ -36,8 +36,8 @@ impl Objects {
         Self { store }
     }
 
-    pub(crate) async fn keep(&self, path: &str, spooled: Spooled) -> Result<(), BlobError> {
-        let mut file = tokio::fs::File::from_std(spooled.file()?);
+    pub(crate) async fn keep(&self, path: &str, spooled: SpoolFile) -> Result<(), BlobError> {
+        let mut file = tokio::fs::File::from_std(spooled.open()?);
         let writer = BufWriter::with_capacity(self.store.clone(), Path::from(path), PART);
         let mut writer = writer.with_max_concurrency(PARTS_AT_ONCE);
         let sent =
@@ -49,6 +49,14 @@ impl Objects {
             return Err(error.into());
         }
         writer.shutdown().await?;
+        Ok(())
+    }
+
+    /// As `keep`, for bytes in memory that are no more than fit into one request.
+    pub(crate) async fn keep_bytes(&self, path: &str, bytes: Bytes) -> Result<(), BlobError> {
+        let header = Header { size: bytes.len() as u64 }.write();
+        let payload = PutPayload::from_iter([Bytes::copy_from_slice(&header), bytes]);
+        self.store.put(&Path::from(path), payload).await?;
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! The one writer of an SQLite file. What waits at the same moment shares a transaction and its sync to
-//! disk: each piece of work in a savepoint of its own, all answered after the commit.
+//! disk: each piece of work in a savepoint of its own, all answered after the commit. A transaction of work
+//! that may be lost in a power cut is not synced; the next that is synced takes it along.
 
 use super::Session;
+use crate::Durability;
 use crate::error::DbError;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -19,7 +21,7 @@ pub(crate) struct Writer {
 }
 
 enum Message {
-    Work(Work),
+    Work(Durability, Work),
     Close(oneshot::Sender<()>),
 }
 
@@ -40,6 +42,7 @@ impl Writer {
 
     pub(crate) async fn write<T, E>(
         &self,
+        durability: Durability,
         work: impl for<'s> FnOnce(&'s mut Session) -> BoxFuture<'s, Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -50,7 +53,13 @@ impl Writer {
         let work: Work = Box::new(move |session| {
             async move {
                 // A panic is the caller's, not the writer's: it is carried over and goes on there.
-                let result = AssertUnwindSafe(async { work(session).await }).catch_unwind().await;
+                let done = AssertUnwindSafe(async {
+                    let done = work(session).await?;
+                    session.flush().await?;
+                    Ok(done)
+                });
+                let result: Result<Result<T, E>, _> = done.catch_unwind().await;
+                session.later.clear();
                 let keep = matches!(result, Ok(Ok(_)));
                 let answer = move |end: Result<(), DbError>| {
                     let told = match (result, end) {
@@ -64,7 +73,7 @@ impl Writer {
             }
             .boxed()
         });
-        if self.inbox.send(Message::Work(work)).await.is_err() {
+        if self.inbox.send(Message::Work(durability, work)).await.is_err() {
             return Err(DbError::unavailable("it is closed").into());
         }
         match receiver.await {
@@ -84,14 +93,21 @@ impl Writer {
 }
 
 async fn serve(mut session: Session, mut waiting: mpsc::Receiver<Message>) {
-    let mut last = None;
-    while last.is_none() {
-        let Some(message) = waiting.recv().await else { break };
+    let mut transactions = Transactions { session: &mut session, set: None };
+    let mut next = None;
+    let last = loop {
+        let message = match next.take() {
+            Some(message) => Some(message),
+            None => waiting.recv().await,
+        };
         match message {
-            Message::Close(sender) => last = Some(sender),
-            Message::Work(work) => last = group(&mut session, work, &mut waiting).await,
+            None => break None,
+            Some(Message::Close(sender)) => break Some(sender),
+            Some(Message::Work(durability, work)) => {
+                next = transactions.group(durability, work, &mut waiting).await;
+            }
         }
-    }
+    };
     waiting.close();
     session.close().await;
     if let Some(sender) = last {
@@ -99,63 +115,83 @@ async fn serve(mut session: Session, mut waiting: mpsc::Receiver<Message>) {
     }
 }
 
-/// Runs `work`, and what came meanwhile, in one transaction. Gives back the request to close, if it came.
-async fn group(
-    session: &mut Session,
-    work: Work,
-    waiting: &mut mpsc::Receiver<Message>,
-) -> Option<oneshot::Sender<()>> {
-    if let Err(error) = session.script("database", "begin immediate").await {
-        tracing::error!(%error, "cannot begin a transaction");
-        return None;
+struct Transactions<'a> {
+    session: &'a mut Session,
+    /// What the connection is set to, where that is known.
+    set: Option<Durability>,
+}
+
+impl Transactions<'_> {
+    /// Begins a transaction with a savepoint in it.
+    async fn begin(&mut self, durability: Durability) -> Result<(), DbError> {
+        let script = match (self.set == Some(durability), durability) {
+            (true, _) => "begin immediate; savepoint work",
+            (false, Durability::Synced) => "pragma synchronous = full; begin immediate; savepoint work",
+            (false, Durability::Later) => "pragma synchronous = normal; begin immediate; savepoint work",
+        };
+        self.set = None;
+        self.session.script("database", script).await?;
+        self.set = Some(durability);
+        Ok(())
     }
-    let mut done = Vec::new();
-    let mut next = Some(work);
-    let mut close = None;
-    let mut end = Ok(());
-    while let Some(work) = next.take() {
-        match savepoint(session, work).await {
-            Ok(ran) => done.push(ran),
-            Err((ran, error)) => {
+
+    /// Runs `work`, and what came meanwhile, in one transaction. Gives back what came and could not share it.
+    async fn group(
+        &mut self,
+        durability: Durability,
+        work: Work,
+        waiting: &mut mpsc::Receiver<Message>,
+    ) -> Option<Message> {
+        if let Err(error) = self.begin(durability).await {
+            tracing::error!(%error, "cannot begin a transaction");
+            // Only its beginning may have failed.
+            let _ = self.session.script("database", "rollback").await;
+            return None;
+        }
+        let mut done = Vec::new();
+        let mut current = Some(work);
+        let mut next = None;
+        let mut end = Ok(());
+        while let Some(work) = current.take() {
+            let ran = work(self.session).await;
+            let keep = ran.keep;
+            done.push(ran);
+            if done.len() < GROUP {
+                next = waiting.try_recv().ok();
+            }
+            let shares = match &next {
+                // In a transaction that is not synced it would be lost in a power cut after its caller was answered.
+                Some(Message::Work(Durability::Synced, _)) => durability == Durability::Synced,
+                Some(Message::Work(Durability::Later, _)) => true,
+                Some(Message::Close(_)) | None => false,
+            };
+            // Its failure undoes nobody else's work.
+            let script = match (keep, shares) {
+                (true, true) => "release work; savepoint work",
+                (true, false) => "commit",
+                (false, true) => "rollback to work; release work; savepoint work",
+                (false, false) => "rollback to work; commit",
+            };
+            if let Err(error) = self.session.script("database", script).await {
                 // The engine gave up the whole transaction (disk full); all of it is undone.
-                done.extend(ran);
                 end = Err(error);
                 break;
             }
+            if !shares {
+                break;
+            }
+            if let Some(Message::Work(_, work)) = next.take() {
+                current = Some(work);
+            }
         }
-        if done.len() == GROUP {
-            break;
+        if let Err(error) = &end {
+            tracing::error!(%error, "a transaction was undone");
+            // It may be gone already; what matters is that none is open when the next begins.
+            let _ = self.session.script("database", "rollback").await;
         }
-        match waiting.try_recv() {
-            Ok(Message::Work(work)) => next = Some(work),
-            Ok(Message::Close(sender)) => close = Some(sender),
-            Err(_) => {}
+        for ran in done {
+            (ran.answer)(end.clone());
         }
-    }
-    if end.is_ok() {
-        end = session.script("database", "commit").await;
-    }
-    if let Err(error) = &end {
-        tracing::error!(%error, "a transaction was undone");
-        // It may be gone already; what matters is that none is open when the next begins.
-        let _ = session.script("database", "rollback").await;
-    }
-    for ran in done {
-        (ran.answer)(end.clone());
-    }
-    close
-}
-
-/// Runs one piece of work so that its failure undoes nobody else's. `Err` when the transaction itself is
-/// lost, with the work that ran into it.
-async fn savepoint(session: &mut Session, work: Work) -> Result<Ran, (Option<Ran>, DbError)> {
-    if let Err(error) = session.script("database", "savepoint work").await {
-        return Err((None, error));
-    }
-    let ran = work(session).await;
-    let end = if ran.keep { "release work" } else { "rollback to work; release work" };
-    match session.script("database", end).await {
-        Ok(()) => Ok(ran),
-        Err(error) => Err((Some(ran), error)),
+        next
     }
 }

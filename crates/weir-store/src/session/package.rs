@@ -94,7 +94,8 @@ impl Session {
                                          first_internal_at, first_external_at, metadata, sequence,
                                          created_at)
                    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-                   on conflict (repository_id, format, namespace, name) do nothing";
+                   on conflict (repository_id, format, namespace, name) do nothing
+                   returning package_id";
         let values = [
             (&row.id).into(),
             (&row.repository).into(),
@@ -111,7 +112,9 @@ impl Session {
             row.sequence.into(),
             row.created_at.into(),
         ];
-        self.run(TABLE, sql, &values).await?;
+        if self.change(TABLE, sql, &values).await?.is_some() {
+            return Ok(row.clone());
+        }
         let found = self.package(&row.repository, &row.format, &row.namespace, &row.name).await?;
         // A concurrent delete on PostgreSQL; a client that comes again succeeds.
         found.ok_or_else(|| DbError::unavailable("the package was deleted at the same moment"))
@@ -149,6 +152,42 @@ impl Session {
         Ok(())
     }
 
+    /// Notes a version that is new to the package, in one statement: what `set_learned_controls`, where nothing was
+    /// learned before, `note_first` and `next_sequence` do.
+    pub async fn note_version(
+        &mut self,
+        id: &str,
+        learned: Controls,
+        kind: OriginKind,
+        at: Timestamp,
+    ) -> Result<i64, DbError> {
+        let sql = match kind {
+            OriginKind::Internal => {
+                "update packages set learned_publish = coalesce(learned_publish, $2),
+                                     learned_upstream = coalesce(learned_upstream, $3),
+                                     first_internal_at = coalesce(first_internal_at, $4),
+                                     sequence = sequence + 1
+                 where package_id = $1 returning package_id, sequence"
+            }
+            OriginKind::External => {
+                "update packages set learned_publish = coalesce(learned_publish, $2),
+                                     learned_upstream = coalesce(learned_upstream, $3),
+                                     first_external_at = coalesce(first_external_at, $4),
+                                     sequence = sequence + 1
+                 where package_id = $1 returning package_id, sequence"
+            }
+        };
+        let values = [id.into(), publish(Some(learned)), upstream(Some(learned)), at.into()];
+        self.counted(sql, &values).await
+    }
+
+    async fn counted(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<i64, DbError> {
+        match self.change(TABLE, sql, values).await? {
+            Some(row) => row.integer("sequence"),
+            None => Err(DbError::unavailable("the package was deleted at the same moment")),
+        }
+    }
+
     /// Stores the format's facts of the package, as JSON.
     pub async fn set_package_metadata(&mut self, id: &str, metadata: &str) -> Result<(), DbError> {
         let sql = "update packages set metadata = $2 where package_id = $1";
@@ -161,10 +200,7 @@ impl Session {
     pub async fn next_sequence(&mut self, id: &str) -> Result<i64, DbError> {
         let sql = "update packages set sequence = sequence + 1 where package_id = $1
                    returning package_id, sequence";
-        match self.change(TABLE, sql, &[id.into()]).await? {
-            Some(row) => row.integer("sequence"),
-            None => Err(DbError::unavailable("the package was deleted at the same moment")),
-        }
+        self.counted(sql, &[id.into()]).await
     }
 
     /// Deletes a record with its versions and tags; contents that nobody names any more go too.

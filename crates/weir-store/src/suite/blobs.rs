@@ -103,6 +103,22 @@ async fn a_deleted_domain_leaves_the_bytes_of_others() {
 }
 
 #[tokio::test]
+async fn bytes_in_memory_are_kept_as_spooled_ones_are() {
+    on_every_blob_store(async |spool, blobs| {
+        let all: Vec<Bytes> = [0, 5, SMALL + 1, 6 << 20].map(bytes).into();
+        for _ in 0..2 {
+            let named = all.iter().map(|data| (key(data), data.clone())).collect();
+            blobs.keep_bytes(spool, named, Durability::Later).await.expect("kept");
+            for data in &all {
+                let blob = blobs.open(&key(data)).await.expect("an answer").expect("a blob");
+                assert!(range(&blob, 0..blob.size()).await == *data);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_blob_in_a_folder_can_be_sent_as_a_file() {
     let (_directory, store) = sqlite().await;
     for length in [5, SMALL * 2] {

@@ -84,6 +84,33 @@ async fn insert_packages(store: &Store, rows: Vec<PackageRow>) {
 }
 
 #[tokio::test]
+async fn a_package_learns_from_its_first_version_all_at_once() {
+    on_every_engine(async |store| {
+        let (_, repository) = furnished(store).await;
+        let row = package(&repository, "", "left");
+        let id = row.id.clone();
+        insert_packages(store, vec![row]).await;
+        let noted = id.clone();
+        write(store, move |session| {
+            Box::pin(async move {
+                let (internal, external) = (OriginKind::Internal, OriginKind::External);
+                assert_eq!(session.note_version(&noted, Controls::INGESTED, external, at(1)).await?, 1);
+                assert_eq!(session.note_version(&noted, Controls::PUBLISHED, internal, at(2)).await?, 2);
+                assert_eq!(session.note_version(&noted, Controls::PUBLISHED, internal, at(3)).await?, 3);
+                Ok(())
+            })
+        })
+        .await;
+        let mut session = store.read().await.expect("a session");
+        let found = session.package_by_id(&id).await.expect("ok").expect("a package");
+        assert_eq!(found.controls.learned, Some(Controls::INGESTED));
+        assert_eq!((found.first_internal_at, found.first_external_at), (Some(at(2)), Some(at(1))));
+        assert_eq!(found.sequence, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_package_record_keeps_learned_and_put_controls_apart() {
     on_every_engine(async |store| {
         let (_, repository) = furnished(store).await;
@@ -107,12 +134,23 @@ async fn a_package_record_keeps_learned_and_put_controls_apart() {
             })
         })
         .await;
+        // What it learned first stays.
+        let changed = package.clone();
+        write(store, move |session| {
+            Box::pin(async move {
+                let learned = Controls::INGESTED;
+                assert_eq!(session.note_version(&changed, learned, OriginKind::External, at(15)).await?, 3);
+                assert!(session.note_version("none", learned, OriginKind::External, at(15)).await.is_err());
+                Ok(())
+            })
+        })
+        .await;
         let mut session = store.read().await.expect("a session");
         let found = session.package_by_id(&package).await.expect("ok").expect("a package");
         assert_eq!(found.controls.learned, Some(Controls::PUBLISHED));
         assert_eq!(found.controls.put, Some(Controls::ALLOW));
         assert_eq!((found.first_internal_at, found.first_external_at), (Some(at(12)), Some(at(14))));
-        assert_eq!((found.metadata.as_deref(), found.sequence), (Some(r#"{"readme":""}"#), 2));
+        assert_eq!((found.metadata.as_deref(), found.sequence), (Some(r#"{"readme":""}"#), 3));
         let named = session.package(&repository, "npm", "scope", "left").await.expect("ok");
         assert_eq!(named.expect("a package").id, package);
         assert!(session.package(&repository, "npm", "", "left").await.expect("ok").is_none());

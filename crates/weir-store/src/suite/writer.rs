@@ -2,7 +2,7 @@
 
 use super::{on_every_engine, sqlite, write};
 use crate::error::DbError;
-use crate::{Session, Store};
+use crate::{Durability, Session, Store};
 use std::future::Future as _;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -144,4 +144,81 @@ async fn a_lost_transaction_fails_all_that_shared_it_and_none_after() {
     assert_eq!(setting(&store, "lost").await, None);
     put(&store, "after".into()).await.expect("a write");
     assert_eq!(setting(&store, "after").await.as_deref(), Some("here"));
+}
+
+async fn synchronous(store: &Store, durability: Durability) -> i64 {
+    let asked = store.write_for(durability, |session| {
+        Box::pin(async move {
+            let row = session.first("settings", "pragma synchronous", &[]).await?;
+            row.expect("a row").integer("synchronous")
+        })
+    });
+    asked.await.expect("an answer")
+}
+
+#[tokio::test]
+async fn what_must_last_never_shares_a_commit_that_may_be_lost() {
+    const FULL: i64 = 2;
+    const NORMAL: i64 = 1;
+    let (_directory, store) = sqlite().await;
+    for _ in 0..2 {
+        assert_eq!(synchronous(&store, Durability::Synced).await, FULL);
+        assert_eq!(synchronous(&store, Durability::Later).await, NORMAL);
+    }
+    // Also when all of them wait at once, in any order.
+    let asked = (0..300).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let durability = if n % 3 == 0 { Durability::Synced } else { Durability::Later };
+            (durability, synchronous(&store, durability).await)
+        })
+    });
+    for asked in asked.collect::<Vec<_>>() {
+        let (durability, found) = asked.await.expect("an answer");
+        assert!(found == FULL || durability == Durability::Later);
+    }
+    // A transaction that is lost leaves nothing behind that the next one relies on.
+    let lost = store.write_for(Durability::Later, |session| Box::pin(session.script("settings", "rollback")));
+    assert!(lost.await.is_err());
+    assert_eq!(synchronous(&store, Durability::Synced).await, FULL);
+}
+
+#[tokio::test]
+async fn statements_that_wait_run_before_the_next_and_fail_their_own_work_only() {
+    const INSERT: &str = "insert into settings (name, value) values ($1, $2)";
+    on_every_engine(async |store| {
+        write(store, |session: &mut Session| {
+            Box::pin(async move {
+                for n in 0..20 {
+                    let (name, value) = (format!("later-{n}"), n.to_string());
+                    session.run_later("settings", INSERT, &[(&name).into(), (&value).into()]).await?;
+                    // Read in the middle, they are there; and again when the text is full.
+                    if n % 5 == 0 {
+                        assert_eq!(session.get_setting(&name).await?, Some(value));
+                    }
+                }
+                let sql = "update settings set value = $2 where name = $1";
+                session.run_later("settings", sql, &["later-19".into(), "changed".into()]).await?;
+                let sql = "delete from settings where name in ($1, $2)";
+                let names = ["later-0".into(), "none".into()];
+                assert_eq!(session.run("settings", sql, &names).await?, 1, "of this statement alone");
+                Ok(())
+            })
+        })
+        .await;
+        assert_eq!(setting(store, "later-0").await, None);
+        assert_eq!(setting(store, "later-19").await.as_deref(), Some("changed"));
+
+        let twice = store.write(|session| {
+            Box::pin(
+                async move { session.run_later("settings", INSERT, &["later-1".into(), "x".into()]).await },
+            )
+        });
+        let (twice, other) = tokio::join!(twice, put(store, "beside".into()));
+        assert!(twice.is_err_and(|error| error.is_unique()));
+        other.expect("a write");
+        assert_eq!(setting(store, "later-1").await.as_deref(), Some("1"));
+        assert_eq!(setting(store, "beside").await.as_deref(), Some("here"));
+    })
+    .await;
 }

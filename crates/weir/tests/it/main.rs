@@ -54,5 +54,6 @@ mod sent_files;
 mod signing;
 mod stored;
 mod terraform_shapes;
+mod transfers;
 mod upstream_faults;
 mod upstream_outage;

@@ -12,9 +12,21 @@ pub(crate) fn kept(data: &Path) -> Vec<PathBuf> {
     blobs(data, "sha256")
 }
 
-/// Index documents in the blob folder.
-pub(crate) fn documents(data: &Path) -> Vec<PathBuf> {
-    blobs(data, "documents")
+/// Index documents in the blob folder, as soon as there are so many: clients have them before they are written.
+#[track_caller]
+pub(crate) fn documents(data: &Path, count: usize) -> impl Future<Output = Vec<PathBuf>> {
+    let (data, caller) = (data.to_owned(), std::panic::Location::caller());
+    async move {
+        let start = std::time::Instant::now();
+        loop {
+            let found = blobs(&data, "documents");
+            if found.len() == count {
+                return found;
+            }
+            assert!(start.elapsed() < PATIENCE, "{caller}: {found:?} are kept instead of {count}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 fn blobs(data: &Path, kind: &str) -> Vec<PathBuf> {

@@ -1,0 +1,173 @@
+//! The body of an index document: gathered as it comes, unpacked and hashed in one go, off the async threads when that
+//! takes long. The bytes end up in one piece of memory of their own length.
+
+use super::client::FetchError;
+use bytes::{Buf as _, Bytes};
+use flate2::read::MultiGzDecoder;
+use std::collections::VecDeque;
+use std::io::Read;
+use weir_core::Digest;
+
+/// Bodies up to this many bytes, as they come, are unpacked where they are.
+const INLINE: usize = 8 << 10;
+/// How much more than its own length gzip can stand for.
+const MOST_GAIN: usize = 1032;
+
+/// Whether the bytes of a body are those of the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Gzip,
+}
+
+/// The pieces of a body, which are let go of as they are read.
+pub(super) struct Pieces {
+    pieces: VecDeque<Bytes>,
+    bytes: usize,
+    packing: Packing,
+    limit: u64,
+}
+
+impl Pieces {
+    pub(super) fn new(packing: Packing, limit: u64) -> Self {
+        Self { pieces: VecDeque::new(), bytes: 0, packing, limit }
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) -> Result<(), FetchError> {
+        self.bytes += piece.len();
+        if self.bytes as u64 > self.limit {
+            return Err(too_large(self.limit));
+        }
+        self.pieces.push_back(piece);
+        Ok(())
+    }
+
+    /// The document and its digest.
+    pub(super) async fn document(self) -> Result<(Bytes, Digest), FetchError> {
+        if self.bytes <= INLINE {
+            return self.unpack();
+        }
+        match tokio::task::spawn_blocking(|| self.unpack()).await {
+            Ok(unpacked) => unpacked,
+            Err(_) => Err(FetchError::unavailable("this server failed while it read the document")),
+        }
+    }
+
+    fn unpack(self) -> Result<(Bytes, Digest), FetchError> {
+        let document = match self.packing {
+            Packing::None => joined(self.pieces),
+            Packing::Gzip => self.gunzip()?,
+        };
+        let digest = Digest::of(&document);
+        Ok((document, digest))
+    }
+
+    fn gunzip(mut self) -> Result<Bytes, FetchError> {
+        let limit = self.limit;
+        let mut document = Vec::with_capacity(self.told_length());
+        let unpacked =
+            MultiGzDecoder::new(&mut self).take(limit.saturating_add(1)).read_to_end(&mut document);
+        unpacked.map_err(|error| FetchError::unavailable(format!("its gzip cannot be read ({error})")))?;
+        if document.len() as u64 > limit {
+            return Err(too_large(limit));
+        }
+        document.shrink_to_fit();
+        Ok(Bytes::from(document))
+    }
+
+    /// What the last four bytes of gzip say of its length, as far as that can be.
+    fn told_length(&self) -> usize {
+        let last: Vec<u8> =
+            self.pieces.iter().rev().flat_map(|piece| piece.iter().rev()).take(4).copied().collect();
+        let told = last.iter().fold(0_usize, |told, byte| told << 8 | usize::from(*byte));
+        let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        // One more, so that the end is seen without growing.
+        told.min(self.bytes.saturating_mul(MOST_GAIN)).min(most) + 1
+    }
+}
+
+/// All of them in one piece of memory of their own, so that they keep no larger one alive.
+pub(super) fn joined(pieces: impl IntoIterator<Item = Bytes, IntoIter: Clone>) -> Bytes {
+    let pieces = pieces.into_iter();
+    let mut bytes = Vec::with_capacity(pieces.clone().map(|piece| piece.len()).sum());
+    for piece in pieces {
+        bytes.extend_from_slice(&piece);
+    }
+    Bytes::from(bytes)
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while let Some(piece) = self.pieces.front_mut() {
+            if piece.has_remaining() {
+                let length = piece.len().min(buffer.len());
+                piece.copy_to_slice(&mut buffer[..length]);
+                return Ok(length);
+            }
+            self.pieces.pop_front();
+        }
+        Ok(0)
+    }
+}
+
+pub(super) fn too_large(limit: u64) -> FetchError {
+    FetchError::Bad(format!("the document is larger than {limit} bytes (max-index-bytes)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write as _;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    async fn read(
+        packing: Packing,
+        limit: u64,
+        body: &[u8],
+        piece: usize,
+    ) -> Result<(Bytes, Digest), FetchError> {
+        let mut pieces = Pieces::new(packing, limit);
+        for piece in body.chunks(piece) {
+            pieces.push(Bytes::copy_from_slice(piece))?;
+        }
+        pieces.document().await
+    }
+
+    #[tokio::test]
+    async fn a_document_is_the_same_however_it_comes() {
+        for length in [0, 10, 300_000] {
+            let document: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
+            let packed = gzip(&document);
+            for piece in [1, 1000, usize::MAX] {
+                for (packing, body) in [(Packing::None, &document), (Packing::Gzip, &packed)] {
+                    let (found, digest) = read(packing, 1 << 20, body, piece).await.unwrap();
+                    assert!(found == document, "{length} {piece}");
+                    assert_eq!(digest, Digest::of(&document));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_large_nor_broken_nor_lying_gzip_is_taken() {
+        let packed = gzip(&vec![0; 100_000]);
+        assert!(packed.len() < 5000);
+        let large = read(Packing::Gzip, 99_999, &packed, 4096).await.unwrap_err();
+        assert!(large.to_string().contains("max-index-bytes"), "{large}");
+        assert!(read(Packing::Gzip, 100_000, &packed, 4096).await.is_ok());
+        assert!(read(Packing::None, 10, b"eleven bytes", 4096).await.is_err());
+        assert!(read(Packing::Gzip, 1 << 20, &packed[..packed.len() / 2], 4096).await.is_err());
+        assert!(read(Packing::Gzip, 1 << 20, b"no gzip at all", 4096).await.is_err());
+        let mut lying = packed;
+        let end = lying.len();
+        lying[end - 4..].copy_from_slice(&[0xff; 4]);
+        assert!(read(Packing::Gzip, u64::MAX, &lying, 4096).await.is_err());
+    }
+}

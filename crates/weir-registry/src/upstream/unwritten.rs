@@ -1,0 +1,255 @@
+//! Index documents on their way to disk and database. Clients do not wait for that: who asks for one meanwhile gets it
+//! from here, and what is lost on the way is asked for again. What waits at one moment is written in one go.
+
+use super::documents::read_document;
+use crate::Registry;
+use crate::topology::lock;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use weir_core::{ConnectionName, Error, Result};
+use weir_store::rows::{DocumentRow, Id};
+use weir_store::{BlobKey, Durability};
+
+/// How much of them is in memory at most, in KiB; then askers wait.
+const ROOM_KIB: u32 = 8 << 10;
+/// How many are written in one go.
+const GROUP: usize = 64;
+
+/// Domain, connection, and the path at which it was asked for.
+pub(super) type DocumentKey = (Id, ConnectionName, String);
+
+pub(crate) struct Unwritten {
+    table: Mutex<Table>,
+    room: Arc<Semaphore>,
+    /// Told when the last was written.
+    empty: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<DocumentKey, Entry>,
+    count: u64,
+    /// Whether a task is at it, which goes on while there are entries.
+    writing: bool,
+}
+
+struct Entry {
+    /// Tells it from one that took its place.
+    number: u64,
+    row: DocumentRow,
+    /// The bytes, where they are not on the disk already.
+    body: Option<Bytes>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+/// An entry as the task that writes it sees it.
+#[derive(Clone)]
+struct Writing {
+    key: DocumentKey,
+    number: u64,
+    row: DocumentRow,
+    body: Option<Bytes>,
+}
+
+impl Default for Unwritten {
+    fn default() -> Self {
+        let room = Arc::new(Semaphore::new(ROOM_KIB as usize));
+        Self { table: Mutex::default(), room, empty: Notify::new() }
+    }
+}
+
+impl Unwritten {
+    fn get(&self, key: &DocumentKey) -> Option<(DocumentRow, Option<Bytes>)> {
+        let table = lock(&self.table);
+        let entry = table.entries.get(key)?;
+        Some((entry.row.clone(), entry.body.clone()))
+    }
+
+    /// Takes one in place of what was known; whether a task must be begun that writes it.
+    async fn put(&self, key: DocumentKey, row: DocumentRow, body: Option<Bytes>) -> bool {
+        let room = match &body {
+            // The semaphore is never closed.
+            Some(body) => {
+                let kib = u32::try_from(body.len() >> 10).unwrap_or(ROOM_KIB).clamp(1, ROOM_KIB);
+                self.room.clone().acquire_many_owned(kib).await.ok()
+            }
+            None => None,
+        };
+        let mut table = lock(&self.table);
+        table.count += 1;
+        let number = table.count;
+        let (body, room) = match (body, table.entries.remove(&key)) {
+            // The same bytes once more, which are on their way still.
+            (None, Some(before)) if before.row.body == row.body => (before.body, before.room),
+            (body, _) => (body, room),
+        };
+        table.entries.insert(key, Entry { number, row, body, room });
+        !std::mem::replace(&mut table.writing, true)
+    }
+
+    /// What is to be written next; when there is nothing, the task ends.
+    fn group(&self) -> Vec<Writing> {
+        let mut table = lock(&self.table);
+        let group: Vec<Writing> = table
+            .entries
+            .iter()
+            .take(GROUP)
+            .map(|(key, entry)| Writing {
+                key: key.clone(),
+                number: entry.number,
+                row: entry.row.clone(),
+                body: entry.body.clone(),
+            })
+            .collect();
+        if group.is_empty() {
+            table.writing = false;
+            self.empty.notify_waiters();
+        }
+        group
+    }
+
+    fn written(&self, group: &[Writing]) {
+        let mut table = lock(&self.table);
+        for written in group {
+            if table.entries.get(&written.key).is_some_and(|entry| entry.number == written.number) {
+                table.entries.remove(&written.key);
+            }
+        }
+    }
+}
+
+impl Registry {
+    /// What was last seen at a place, with its bytes; `None` when it was never asked, or when its bytes are gone.
+    pub(super) async fn known_document(
+        &self,
+        key: &DocumentKey,
+    ) -> Result<Option<(DocumentRow, Option<Bytes>)>> {
+        let (domain, connection, path) = key;
+        let (row, body) = match self.inner.upstream.unwritten.get(key) {
+            Some((row, body)) => (row, body),
+            None => match self.inner.store.read().await?.document(domain, connection, path).await? {
+                Some(row) => (row, None),
+                None => return Ok(None),
+            },
+        };
+        match (row.body, body) {
+            (Some((digest, _)), None) => {
+                Ok(read_document(self, domain, digest).await?.map(|body| (row, Some(body))))
+            }
+            (_, body) => Ok(Some((row, body))),
+        }
+    }
+
+    /// Has a document written, or a row alone where the bytes are on the disk. Waits only while too many do.
+    pub(super) async fn write_document(&self, key: DocumentKey, row: DocumentRow, body: Option<Bytes>) {
+        if self.inner.upstream.unwritten.put(key, row, body).await {
+            let registry = self.clone();
+            tokio::spawn(async move { registry.write_documents().await });
+        }
+    }
+
+    async fn write_documents(&self) {
+        loop {
+            let group = self.inner.upstream.unwritten.group();
+            if group.is_empty() {
+                return;
+            }
+            if self.write_group(&group).await.is_err() {
+                // One that cannot be written must not keep others back.
+                for one in &group {
+                    if let Err(error) = self.write_group(std::slice::from_ref(one)).await {
+                        let (_, connection, path) = &one.key;
+                        tracing::warn!(%connection, path, %error,
+                            "an index document could not be kept; it will be asked for again");
+                    }
+                }
+            }
+            self.inner.upstream.unwritten.written(&group);
+        }
+    }
+
+    async fn write_group(&self, group: &[Writing]) -> Result<()> {
+        let blob = |one: &Writing| {
+            let (digest, _) = one.row.body?;
+            Some((BlobKey::Document { domain: one.key.0.clone(), digest }, one.body.clone()?))
+        };
+        let blobs: Vec<(BlobKey, Bytes)> = group.iter().filter_map(blob).collect();
+        let rows: Vec<(DocumentKey, DocumentRow)> =
+            group.iter().map(|one| (one.key.clone(), one.row.clone())).collect();
+        let store = &self.inner.store;
+        let work = async {
+            if !blobs.is_empty() {
+                store.blobs().keep_bytes(store.spool(), blobs, Durability::Later).await?;
+            }
+            let rows = store.write_for(Durability::Later, move |session| {
+                Box::pin(async move {
+                    for ((domain, connection, path), row) in &rows {
+                        session.put_document(domain, connection, path, row).await?;
+                    }
+                    Ok::<_, Error>(())
+                })
+            });
+            rows.await
+        };
+        // A panic must not leave askers waiting for ever.
+        let done = AssertUnwindSafe(work).catch_unwind().await;
+        done.unwrap_or_else(|_| Err(Error::unavailable("this server failed while it kept an index document")))
+    }
+
+    /// Waits until no index document is on its way.
+    pub(crate) async fn documents_written(&self) {
+        let unwritten = &self.inner.upstream.unwritten;
+        loop {
+            let empty = unwritten.empty.notified();
+            if lock(&unwritten.table).entries.is_empty() {
+                return;
+            }
+            empty.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::{Digest, Timestamp};
+
+    fn row(body: &'static [u8], checked_at: i64) -> DocumentRow {
+        let at = Timestamp::from_second(checked_at).unwrap();
+        DocumentRow {
+            body: Some((Digest::of(body), body.len() as u64)),
+            etag: None,
+            last_modified: None,
+            url: None,
+            fetched_at: at,
+            checked_at: at,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_can_be_had_until_it_is_written_and_the_newest_stays() {
+        let unwritten = Unwritten::default();
+        let connection = ConnectionName::parse("connection", "public:npmjs").unwrap();
+        let key: DocumentKey = ("d".into(), connection, "left-pad".to_owned());
+        assert!(unwritten.put(key.clone(), row(b"one", 1), Some(Bytes::from_static(b"one"))).await);
+        // Confirmed before it was written: its bytes are not lost.
+        assert!(!unwritten.put(key.clone(), row(b"one", 2), None).await, "a task is at it");
+        let first = unwritten.group();
+        let (seen, body) = unwritten.get(&key).unwrap();
+        assert_eq!((seen.checked_at.as_second(), body.as_deref()), (2, Some(&b"one"[..])));
+
+        unwritten.put(key.clone(), row(b"two", 3), Some(Bytes::from_static(b"two"))).await;
+        unwritten.written(&first);
+        assert_eq!(unwritten.get(&key).unwrap().1.as_deref(), Some(&b"two"[..]), "not written yet");
+        let second = unwritten.group();
+        unwritten.written(&second);
+        assert!(unwritten.get(&key).is_none());
+        assert!(unwritten.group().is_empty());
+        assert_eq!(unwritten.room.available_permits(), ROOM_KIB as usize);
+        assert!(unwritten.put(key, row(b"two", 4), None).await, "the task has ended");
+    }
+}

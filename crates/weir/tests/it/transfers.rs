@@ -1,0 +1,116 @@
+//! How files come from a public registry: over one HTTP/2 connection where it speaks that, and without a client's
+//! noticing when a transfer is cut and the registry vouches that the file is still the same.
+
+use crate::npm_world::World;
+use futures_util::future::join_all;
+use std::time::Duration;
+use weir_testkit::package::noise;
+use weir_testkit::proxy::Proxy;
+use weir_testkit::{Fault, NpmPackage, Upstream, Weir};
+
+/// A registry that speaks HTTP/2 over TLS: another server, behind a proxy that counts connections.
+#[tokio::test]
+async fn many_requests_to_a_registry_that_speaks_http2_share_one_connection() {
+    const PACKAGES: usize = 40;
+    let upstream = Upstream::start().await;
+    let packages: Vec<NpmPackage> = (0..PACKAGES)
+        .map(|n| NpmPackage::new(&format!("package-{n}"), "1.0.0").file("noise", noise(40_000 + n)))
+        .collect();
+    upstream.publish_all(&packages);
+    // So that all of them are in flight at one time.
+    upstream.fail("/package-", Fault::Delay(Duration::from_millis(300)));
+    let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url());
+    let registry = builder.argument("--tls-self-signed").start().await;
+    let authority = registry.data().join("tls/ca.pem").display().to_string();
+    let create = ["token", "create", "--domain", "local", "--description", "mirror", "--ca-file", &authority];
+    let token = registry.cli(&create).await.assert_ok().stdout.trim().to_owned();
+    let proxy = Proxy::start(registry.authority()).await;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let token_file = folder.path().join("token");
+    fs_err::write(&token_file, token).expect("it can be written");
+    let token_file = token_file.display().to_string();
+    let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).start().await;
+    let url = format!("https://{}/npm/d/local-000000000000/main/", proxy.authority());
+    let set = ["connections", "set", "public:npmjs", &url, "--token-file", &token_file];
+    weir.cli(&[&set[..], &["--registry-ca-file", &authority]].concat()).await.assert_ok();
+    let token = weir.token("local").await;
+    let (weir, token) = (&weir, &token);
+    let main = "/npm/d/local-000000000000/main";
+    // The first makes the connection.
+    weir.get(&format!("{main}/package-0"), token).await.assert_status(200);
+    join_all(packages.iter().map(|package| async move {
+        weir.get(&format!("{main}/{}", package.full_name()), token).await.assert_status(200);
+        let file = weir.get(&format!("{main}/{}", package.tarball_path()), token).await;
+        assert!(file.assert_status(200).body == package.tarball(), "{}", package.full_name());
+    }))
+    .await;
+    assert_eq!(proxy.connections(), 1);
+}
+
+fn file_requests(world: &World) -> Vec<(String, String)> {
+    let requests = world.upstream.requests();
+    let files = requests.iter().filter(|seen| seen.path.ends_with(".tgz"));
+    files.map(|seen| (seen.header("range").to_owned(), seen.header("if-range").to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_cut_transfer_is_taken_up_again_unseen_by_the_client() {
+    let world = World::start().await;
+    for (name, size, cut) in [("small", 100_000, 30_000), ("large", 4 << 20, 2_500_000)] {
+        world.upstream.reset_calls();
+        let package = NpmPackage::new(name, "1.0.0").file("noise", noise(size));
+        world.upstream.publish(&package);
+        world.upstream.fail_times(&format!("/{name}/-/"), Fault::Cut(cut), 1);
+        let file = world.get(&package.tarball_path(), &[]).await;
+        assert!(file.assert_status(200).body == package.tarball(), "{name}");
+        let asked = file_requests(&world);
+        assert_eq!(asked.len(), 2, "{name}: {asked:?}");
+        assert_eq!(asked[1].0, format!("bytes={cut}-"), "{name}");
+        assert!(asked[1].1.starts_with('"'), "{name}: {asked:?}");
+        assert_eq!(world.held("main", &package).await, ["1.0.0"]);
+    }
+}
+
+#[tokio::test]
+async fn a_cut_transfer_is_given_up_when_the_rest_may_be_of_another_file() {
+    let world = World::start().await;
+    let weak = || Fault::Header("etag", "W/\"1\"".to_owned());
+    let cases = [
+        ("weak", vec![weak(), Fault::Cut(30_000)], vec![], 503, 1),
+        ("changed", vec![Fault::Cut(30_000)], vec![Fault::Header("etag", "\"2\"".to_owned())], 503, 2),
+        ("gone", vec![Fault::Cut(30_000)], vec![Fault::Status(404)], 503, 2),
+        ("wrong", vec![Fault::Cut(30_000)], vec![Fault::Corrupt], 502, 2),
+    ];
+    for (name, first, second, status, requests) in cases {
+        world.upstream.reset_calls();
+        let package = NpmPackage::new(name, "1.0.0").file("noise", noise(100_000));
+        world.upstream.publish(&package);
+        world.get(name, &[]).await.assert_status(200);
+        let path = format!("/{name}/-/");
+        for fault in first {
+            world.upstream.fail_times(&path, fault, 1);
+        }
+        let tarball = package.tarball_path();
+        let asked = world.get(&tarball, &[]);
+        let answer = if second.is_empty() {
+            asked.await
+        } else {
+            let later = async {
+                while file_requests(&world).is_empty() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                for fault in second {
+                    world.upstream.fail_times(&path, fault, 1);
+                }
+            };
+            tokio::join!(asked, later).0
+        };
+        answer.assert_status(status);
+        assert_eq!(file_requests(&world).len(), requests, "{name}");
+        assert!(world.held("main", &package).await.is_empty(), "{name}");
+        world.upstream.heal();
+        let file = world.get(&package.tarball_path(), &[]).await;
+        assert!(file.assert_status(200).body == package.tarball(), "{name}");
+    }
+}
