@@ -1,7 +1,7 @@
 //! Makes a view: what the repositories of the chain hold, what public indexes offer, and the verdict.
 
 use super::cache::Stamps;
-use super::{Failure, Following, Freshness, PackageView};
+use super::{Facts, Failure, Following, Freshness, PackageView};
 use crate::Registry;
 use crate::format::{Format, RemotePackage, RemoteVersion};
 use crate::scope::Scope;
@@ -71,13 +71,12 @@ impl Registry {
         } else {
             Following::default()
         };
-        Ok(PackageView {
+        let facts = Facts {
             following,
             package: package.clone(),
             display_name: format.display_name(package),
             nodes,
             records,
-            remotes: offers.remotes,
             repositories,
             verdict,
             failure: offers.failure,
@@ -86,11 +85,10 @@ impl Registry {
             stale_s: offers.stale_since.map(|since| now.as_second() - since.as_second()),
             fresh_until,
             made_at: now,
-            metadata: HashMap::new(),
-            files_here: HashMap::new(),
             follows_new_files: format.follows_new_files(),
             withdrawn: self.inner.upstream.withdrawn.of(&scope.domain.row.id, now),
-        })
+        };
+        Ok(PackageView::of(Arc::new(facts), offers.remotes))
     }
 
     async fn held_records(
