@@ -31,6 +31,9 @@ use weir_registry::{Format, Registry};
 
 const FORMAT: FormatName = FormatName::new("npm");
 
+/// Documents above this many bytes are read off the async threads.
+const INLINE: usize = 64 << 10;
+
 /// npm, yarn, pnpm and bun.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Npm;
@@ -89,8 +92,15 @@ impl Format for Npm {
     ) -> BoxFuture<'a, Result<Option<RemotePackage>>> {
         Box::pin(async move {
             // The abbreviated document would be smaller, but has no times of publication.
-            let document = remote.get(&name::escaped(package), packument::FULL).await?;
-            document.map(|document| document::read(package, document.body)).transpose()
+            let Some(document) = remote.get(&name::escaped(package), packument::FULL).await? else {
+                return Ok(None);
+            };
+            if document.body.len() <= INLINE {
+                return document::read(package, document.body).map(Some);
+            }
+            let package = package.clone();
+            let read = tokio::task::spawn_blocking(move || document::read(&package, document.body));
+            read.await.map_err(Error::internal)?.map(Some)
         })
     }
 

@@ -14,6 +14,9 @@ use weir_core::verdict::{KnownIndex, Outcome, PublicIndex, PublicVersion, Source
 use weir_core::{Digest, Origin, PackageName, PublishTime, Result, TimeSource, Timestamp};
 use weir_store::rows::{AssetRow, Id, PackageRow, VersionRow};
 
+/// Documents of so many held versions are read at a time: as rows they are in memory once more.
+const AT_ONCE: usize = 256;
+
 type HeldRecord = (PackageRow, Vec<VersionRow>);
 
 impl Registry {
@@ -140,7 +143,10 @@ impl Registry {
         let mut view = view.clone();
         if !wanted.is_empty() {
             let mut session = self.inner.store.read().await?;
-            view.metadata = session.contents_metadata(&wanted).await?.into_iter().collect();
+            view.metadata.reserve(wanted.len());
+            for some in wanted.chunks(AT_ONCE) {
+                view.metadata.extend(session.contents_metadata(some).await?);
+            }
             view.files_here = following.iter().map(|content| (content.clone(), HashSet::new())).collect();
             for asset in session.assets_of(&following).await?.into_iter().filter(AssetRow::is_held) {
                 view.files_here.entry(asset.content).or_default().insert(asset.name);

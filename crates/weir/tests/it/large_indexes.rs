@@ -174,7 +174,7 @@ fn package_row(repository: &Id) -> PackageRow {
         format: "npm".to_owned(),
         namespace: String::new(),
         name: "deep".to_owned(),
-        controls: OriginControls { learned: Some(Controls::PUBLISHED), ..OriginControls::default() },
+        controls: OriginControls { put: Some(Controls::ALLOW), ..OriginControls::default() },
         first_internal_at: Some(now()),
         first_external_at: None,
         metadata: None,
