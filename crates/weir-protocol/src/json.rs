@@ -147,6 +147,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawObject<'a> {
 fn without_repeats<'a>(
     members: Vec<(Cow<'a, str>, Cow<'a, RawValue>)>,
 ) -> Vec<(Cow<'a, str>, Cow<'a, RawValue>)> {
+    if !may_repeat(&members) {
+        return members;
+    }
     let mut last: HashMap<&str, usize> = HashMap::with_capacity(members.len());
     let mut first_places = Vec::with_capacity(members.len());
     for (index, (key, _)) in members.iter().enumerate() {
@@ -162,6 +165,25 @@ fn without_repeats<'a>(
         (key.clone(), members[last[&**key]].1.clone())
     });
     merged.collect()
+}
+
+/// Whether a few keys have two that look alike, or there are many: most objects are small and have none, and a
+/// table would take longer than all the rest.
+fn may_repeat(members: &[(Cow<'_, str>, Cow<'_, RawValue>)]) -> bool {
+    if members.len() > 64 {
+        return true;
+    }
+    let mut seen = 0u128;
+    members.iter().enumerate().any(|(index, (key, _))| {
+        let bytes = key.as_bytes();
+        let at = |place: usize| bytes.get(place).map_or(0, |byte| usize::from(*byte));
+        let mark =
+            bytes.len() * 7 + at(0) * 3 + at(bytes.len() / 2) * 5 + at(bytes.len().wrapping_sub(1)) * 11;
+        let bit = 1u128 << (mark % 128);
+        let was_seen = seen & bit != 0;
+        seen |= bit;
+        was_seen && members[..index].iter().any(|(earlier, _)| earlier == key)
+    })
 }
 
 /// A key, borrowed where it has no escapes.

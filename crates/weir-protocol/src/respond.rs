@@ -1,13 +1,11 @@
 //! Answers: conditional and ranged ones for files and indexes (RFC 9110 sections 8.8, 13 and 14), with
 //! the headers of `weir.md` section 7, and a few short ones.
 
-use crate::accept::prefers_gzip;
 use crate::body::Body;
-use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Method, StatusCode};
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
@@ -17,7 +15,7 @@ use weir_core::Timestamp;
 /// An answer of this server.
 pub type Response = http::Response<Body>;
 
-const INDEX_CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
+pub(crate) const INDEX_CACHE: HeaderValue = HeaderValue::from_static("private, no-cache");
 const FILE_CACHE: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
 /// What a request wants of a file or document.
@@ -57,7 +55,11 @@ pub fn plan_range(
 
 /// Whether the client holds a current copy: `If-None-Match` (compared weakly, by `is_current` on a
 /// strong tag with its quotes), or where that is missing `If-Modified-Since`.
-fn is_held(headers: &HeaderMap, is_current: impl Fn(&str) -> bool, last_modified: Option<Timestamp>) -> bool {
+pub(crate) fn is_held(
+    headers: &HeaderMap,
+    is_current: impl Fn(&str) -> bool,
+    last_modified: Option<Timestamp>,
+) -> bool {
     if headers.contains_key(IF_NONE_MATCH) {
         let values = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
         let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
@@ -184,7 +186,7 @@ impl Plan {
         method != Method::HEAD && matches!(self, Self::Full | Self::Part(_))
     }
 
-    fn content_range(&self, size: Option<u64>) -> Option<HeaderValue> {
+    pub(crate) fn content_range(&self, size: Option<u64>) -> Option<HeaderValue> {
         let size = || size.map_or_else(|| "*".into(), |size| size.to_string());
         let text = match self {
             Self::Part(range) => format!("bytes {}-{}/{}", range.start, range.end - 1, size()),
@@ -204,67 +206,6 @@ pub fn distrust(headers: &mut HeaderMap) {
 
 fn quoted(tag: &str) -> String {
     ["\"", tag, "\""].concat()
-}
-
-/// A rendered index in the encodings it is kept in.
-#[derive(Debug, Clone)]
-pub struct Representation {
-    /// As it is.
-    pub identity: Bytes,
-    /// Compressed, once somebody has asked for it.
-    pub gzip: Option<Bytes>,
-    /// What the strong tags are made of: `"BASE"` and `"BASE-gz"`. Letters, digits and `._-` only.
-    pub etag_base: String,
-    /// The media type.
-    pub content_type: &'static str,
-}
-
-/// Answers a request for an index: 304 when the client holds any encoding of this view, gzip where it
-/// is kept and liked, a range of the identity form, else that form whole. HEAD is answered as GET
-/// without the bytes.
-pub fn index_response(index: &Representation, method: &Method, headers: &HeaderMap) -> Response {
-    let identity_tag = quoted(&index.etag_base);
-    let gzip_tag = quoted(&format!("{}-gz", index.etag_base));
-    let gzip = index.gzip.as_ref().filter(|_| prefers_gzip(headers));
-    let size = index.identity.len() as u64;
-    let plan = if is_held(headers, |tag| tag == identity_tag || tag == gzip_tag, None) {
-        Plan::NotModified
-    } else {
-        plan_range(headers, size, Some(&identity_tag), None)
-    };
-    let (status, bytes, is_gzip) = match (&plan, gzip) {
-        (Plan::Full, Some(gzip)) => (StatusCode::OK, gzip.clone(), true),
-        (Plan::Full, None) => (StatusCode::OK, index.identity.clone(), false),
-        (Plan::Part(range), _) => {
-            // Both ends lie within a length that is a `usize`.
-            let slice = index.identity.slice(range.start as usize..range.end as usize);
-            (StatusCode::PARTIAL_CONTENT, slice, false)
-        }
-        (Plan::NotModified, gzip) => (StatusCode::NOT_MODIFIED, Bytes::new(), gzip.is_some()),
-        (Plan::Unsatisfiable, _) => (StatusCode::RANGE_NOT_SATISFIABLE, Bytes::new(), false),
-    };
-    let length = bytes.len();
-    let mut response = Response::new(if plan.needs_body(method) { Body::from(bytes) } else { Body::Empty });
-    *response.status_mut() = status;
-    let answer = response.headers_mut();
-    if plan != Plan::NotModified {
-        answer.insert(CONTENT_LENGTH, length.into());
-        answer.insert(CONTENT_TYPE, HeaderValue::from_static(index.content_type));
-        answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if is_gzip {
-            answer.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-    }
-    if let Some(content_range) = plan.content_range(Some(size)) {
-        answer.insert(CONTENT_RANGE, content_range);
-    }
-    if let Ok(tag) = HeaderValue::try_from(if is_gzip { gzip_tag } else { identity_tag }) {
-        answer.insert(ETAG, tag);
-    }
-    answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    answer.insert(CACHE_CONTROL, INDEX_CACHE);
-    answer.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-    response
 }
 
 /// What the status line of an HTTP/1 answer says in place of the standard phrase (RFC 9112, 4), as an extension
@@ -335,7 +276,8 @@ pub fn without_body(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::{ACCEPT_ENCODING, HeaderName};
+    use bytes::Bytes;
+    use http::header::HeaderName;
     use http_body_util::BodyExt;
 
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -446,60 +388,6 @@ mod tests {
         assert_eq!(file.plan(&headers(&[(RANGE, "bytes=1-2")])), Plan::Full);
         assert_eq!(file.plan(&headers(&[(IF_NONE_MATCH, "\"t\"")])), Plan::NotModified);
         assert_eq!(header(&file.response(&Method::GET, &Plan::Full, Body::Empty), CONTENT_LENGTH), None);
-    }
-
-    fn index() -> Representation {
-        Representation {
-            identity: Bytes::from_static(b"0123456789"),
-            gzip: Some(Bytes::from_static(b"zip")),
-            etag_base: "h".into(),
-            content_type: "application/json",
-        }
-    }
-
-    #[test]
-    fn an_index_is_answered_in_the_encoding_that_is_liked() {
-        let plain = index_response(&index(), &Method::GET, &HeaderMap::new());
-        assert_eq!(header(&plain, ETAG), Some("\"h\""));
-        assert_eq!(header(&plain, CACHE_CONTROL), Some("private, no-cache"));
-        assert_eq!(header(&plain, VARY), Some("Accept, Accept-Encoding"));
-        assert_eq!(bytes_of(plain), "0123456789");
-        let gzip = headers(&[(ACCEPT_ENCODING, "gzip")]);
-        let packed = index_response(&index(), &Method::GET, &gzip);
-        assert_eq!(
-            (header(&packed, ETAG), header(&packed, CONTENT_ENCODING)),
-            (Some("\"h-gz\""), Some("gzip"))
-        );
-        assert_eq!(header(&packed, CONTENT_LENGTH), Some("3"));
-        assert_eq!(bytes_of(packed), "zip");
-        let not_kept = index_response(&Representation { gzip: None, ..index() }, &Method::GET, &gzip);
-        assert_eq!(header(&not_kept, CONTENT_ENCODING), None);
-        let head = index_response(&index(), &Method::HEAD, &gzip);
-        assert_eq!(header(&head, CONTENT_LENGTH), Some("3"));
-        assert_eq!(bytes_of(head), "");
-    }
-
-    #[test]
-    fn any_tag_of_the_same_view_is_not_modified() {
-        for tag in ["\"h\"", "\"h-gz\"", "W/\"h\"", "\"x\", \"h-gz\""] {
-            let response = index_response(&index(), &Method::GET, &headers(&[(IF_NONE_MATCH, tag)]));
-            assert_eq!(response.status(), 304, "{tag}");
-            assert_eq!(header(&response, ETAG), Some("\"h\""));
-            assert_eq!(header(&response, CONTENT_LENGTH), None);
-        }
-        let other = index_response(&index(), &Method::GET, &headers(&[(IF_NONE_MATCH, "\"x\"")]));
-        assert_eq!(other.status(), 200);
-    }
-
-    #[test]
-    fn a_range_of_an_index_is_of_its_identity_form() {
-        let asked = headers(&[(RANGE, "bytes=8-"), (ACCEPT_ENCODING, "gzip"), (IF_NONE_MATCH, "\"old\"")]);
-        let part = index_response(&index(), &Method::GET, &asked);
-        assert_eq!((part.status().as_u16(), header(&part, CONTENT_RANGE)), (206, Some("bytes 8-9/10")));
-        assert_eq!(header(&part, CONTENT_ENCODING), None);
-        assert_eq!(bytes_of(part), "89");
-        let outside = index_response(&index(), &Method::GET, &headers(&[(RANGE, "bytes=10-")]));
-        assert_eq!((outside.status().as_u16(), header(&outside, CONTENT_RANGE)), (416, Some("bytes */10")));
     }
 
     #[test]

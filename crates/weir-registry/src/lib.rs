@@ -115,7 +115,7 @@ impl Registry {
         let upstream =
             upstream::Upstream::new(discover, settings.document_memory_bytes, settings.max_fetches);
         let limits = limits::Limits::new(&settings);
-        let indexes = view::IndexCache::new(settings.index_memory_bytes);
+        let indexes = view::IndexCache::new(settings.index_memory_bytes, settings.cache_folder.clone());
         let mut name = [0; 8];
         secrets.fill(&mut name);
         let instance = format!("weir-{:016x}", u64::from_be_bytes(name));

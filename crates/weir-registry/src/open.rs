@@ -161,7 +161,11 @@ impl Registry {
         asset: &AssetName,
         want: Want,
     ) -> Result<OpenedAsset> {
-        let (mut view, mut decision) = self.offered(scope, package, version_key).await?;
+        let held = self.view_of_held_file(scope, package, version_key, asset).await?;
+        let (mut view, mut decision) = match held {
+            Some(held) => held,
+            None => self.offered(scope, package, version_key).await?,
+        };
         if !self.may_have(&view, &decision, asset).await? && view.failure.is_none() {
             // So may a file that was added to a version a moment ago.
             view = self.view(scope, package, Freshness::Now).await?;

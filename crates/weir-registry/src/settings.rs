@@ -38,6 +38,8 @@ pub struct Settings {
     pub rate_limit: u32,
     /// Rendered indexes kept in memory, in bytes.
     pub index_memory_bytes: usize,
+    /// Where large ones lie; `None` keeps all in memory.
+    pub cache_folder: Option<std::path::PathBuf>,
     /// Parsed public indexes kept in memory, in bytes.
     pub document_memory_bytes: usize,
     /// How long to wait for a connection to a public registry.
@@ -82,6 +84,7 @@ impl Default for Settings {
             max_uploads_per_client: 64,
             rate_limit: 0,
             index_memory_bytes: 32 * 1024 * 1024,
+            cache_folder: None,
             document_memory_bytes: 16 * 1024 * 1024,
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(30),

@@ -1,8 +1,14 @@
-//! The versions of a package as a repository shows them: its own and those of its chain, nearest first,
-//! and the index documents rendered from them.
+//! The versions of a package as a repository shows them: its own and those of its chain, nearest first. The index
+//! documents rendered from them are in `view/index.rs`.
 
 mod cache;
+mod index;
 mod load;
+mod lru;
+mod rendered;
+
+pub use index::{Index, Render, Variant};
+pub use rendered::{Payload, Rendered};
 
 pub(crate) use cache::IndexCache;
 pub(crate) use load::publish_time;
@@ -12,20 +18,34 @@ use crate::aging::is_past;
 use crate::format::{RemotePackage, RemoteVersion};
 use crate::scope::Scope;
 use crate::topology::RepositoryState;
-use bytes::Bytes;
-use cache::{IndexEntry, IndexKey, Stamps};
+use cache::Stamps;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_core::error::Resource;
 use weir_core::path::{HeldVersion, Node, ReservedBy, Stop};
 use weir_core::verdict::{Decision, Outcome, Rule, Source, Verdict};
-use weir_core::{Action, ConnectionName, Digest, Error, Origin, OriginKind, PackageName, Result, Timestamp};
+use weir_core::{
+    Action, AssetName, ConnectionName, Digest, Error, Origin, OriginKind, PackageName, Result, Timestamp,
+};
 use weir_store::rows::{Id, PackageRow, VersionRow};
 
-/// A package as one repository shows it.
+/// A package as one repository shows it: facts, and the documents behind them.
 #[derive(Debug, Clone)]
 pub struct PackageView {
+    pub(crate) facts: Arc<Facts>,
+    /// The latest known public indexes, by node.
+    pub(crate) remotes: BTreeMap<usize, Arc<RemotePackage>>,
+    /// Documents of held versions, loaded for rendering.
+    pub(crate) metadata: HashMap<Id, String>,
+    /// Of held public versions whose files follow an index: those whose bytes are here. Loaded with
+    /// `metadata`.
+    pub(crate) files_here: HashMap<Id, HashSet<String>>,
+}
+
+/// What is known of a package without its documents.
+#[derive(Debug)]
+pub struct Facts {
     /// The package.
     pub package: PackageName,
     /// How people write it: `@scope/name`.
@@ -34,8 +54,6 @@ pub struct PackageView {
     pub nodes: Vec<Node>,
     /// The records behind `nodes`, with their versions in the same order as in the node.
     pub(crate) records: Vec<Option<(PackageRow, Vec<VersionRow>)>>,
-    /// The latest known public indexes, by node.
-    pub(crate) remotes: BTreeMap<usize, Arc<RemotePackage>>,
     /// The repositories behind `nodes`.
     pub(crate) repositories: Vec<Arc<RepositoryState>>,
     /// What is offered and why.
@@ -52,11 +70,6 @@ pub struct PackageView {
     pub(crate) fresh_until: Option<Timestamp>,
     /// When it was made.
     pub(crate) made_at: Timestamp,
-    /// Documents of held versions, loaded for rendering.
-    pub(crate) metadata: HashMap<Id, String>,
-    /// Of held public versions whose files follow an index: those whose bytes are here. Loaded with
-    /// `metadata`.
-    pub(crate) files_here: HashMap<Id, HashSet<String>>,
     /// Whether files of its versions follow a public index (`Format::follows_new_files`).
     pub(crate) follows_new_files: bool,
     /// Where in a public index a version stands, and which versions follow none: of a package that has held
@@ -66,7 +79,19 @@ pub struct PackageView {
     pub(crate) withdrawn: Arc<HashSet<String>>,
 }
 
+impl std::ops::Deref for PackageView {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
 impl PackageView {
+    fn of(facts: Arc<Facts>, remotes: BTreeMap<usize, Arc<RemotePackage>>) -> Self {
+        Self { facts, remotes, metadata: HashMap::new(), files_here: HashMap::new() }
+    }
+
     /// The document of a version: verbatim as published, or as the public index has it. Of held versions
     /// only inside the `render` of [`Registry::index`] and after [`Registry::view_with_metadata`].
     pub fn metadata(&self, decision: &Decision) -> Option<&str> {
@@ -221,40 +246,6 @@ impl Following {
     }
 }
 
-/// An index document, rendered and kept.
-#[derive(Debug)]
-pub struct Rendered {
-    /// Its media type.
-    pub content_type: &'static str,
-    /// The document.
-    pub identity: Bytes,
-    /// The document in gzip, made when first asked for.
-    pub gzip: std::sync::OnceLock<Bytes>,
-    /// Strong tag of the identity form, without quotes.
-    pub etag: String,
-}
-
-impl Rendered {
-    fn new(content_type: &'static str, body: Vec<u8>) -> Self {
-        let etag = Digest::of(&body).hex()[..32].to_owned();
-        Self { content_type, identity: Bytes::from(body), gzip: std::sync::OnceLock::new(), etag }
-    }
-
-    /// Bytes it takes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.identity.len() + self.gzip.get().map_or(0, Bytes::len)
-    }
-}
-
-/// An index document with what the answer must say of it.
-#[derive(Debug, Clone)]
-pub struct Index {
-    /// The document.
-    pub rendered: Arc<Rendered>,
-    /// `X-Weir-Stale`: how old the oldest unconfirmed public index is, in seconds.
-    pub stale_s: Option<i64>,
-}
-
 /// Why a public registry could not be asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
@@ -339,85 +330,6 @@ impl PackageView {
 }
 
 impl Registry {
-    /// The rendered index of a package: from memory while nothing it was made of changed, else made by
-    /// `render`, which gives media type and document. `variant` tells representations of one package apart
-    /// (full or abbreviated, and the base address). NotFound when nothing is listed; when a public registry
-    /// might list it and does not answer, that error.
-    pub async fn index(
-        &self,
-        scope: &Scope,
-        package: &PackageName,
-        variant: &str,
-        freshness: Freshness,
-        render: impl FnOnce(&PackageView) -> Result<(&'static str, Vec<u8>)> + Send,
-    ) -> Result<Index> {
-        self.authorize_scope(scope, Action::ReadFromRepository)?;
-        let key = (scope.repository.row.id.clone(), package.clone(), Arc::<str>::from(variant));
-        let now = self.now();
-        if freshness == Freshness::Usual
-            && let Some(entry) = self.inner.indexes.index(&key)
-            && entry.stamps.content == self.inner.generations.content(&scope.domain.row.id, package)
-            && entry.fresh_until.is_none_or(|until| is_past(entry.made_at, now) && now < until)
-        {
-            self.metrics().index_hits.inc();
-            return Ok(Index { rendered: entry.rendered.clone(), stale_s: entry.stale_s });
-        }
-        let turn = self.inner.indexes.making.of(&key);
-        let mine = turn.take().await?;
-        if mine.waited
-            && let Some(entry) = self.inner.indexes.index(&key)
-            && entry.stamps.content == self.inner.generations.content(&scope.domain.row.id, package)
-        {
-            return Ok(Index { rendered: entry.rendered.clone(), stale_s: entry.stale_s });
-        }
-        mine.end(self.make_index(scope, key, freshness, render).await)
-    }
-
-    /// Makes an index, or confirms that the one in memory still holds.
-    async fn make_index(
-        &self,
-        scope: &Scope,
-        key: IndexKey,
-        freshness: Freshness,
-        render: impl FnOnce(&PackageView) -> Result<(&'static str, Vec<u8>)> + Send,
-    ) -> Result<Index> {
-        let now = self.now();
-        let view = self.view(scope, &key.1, freshness).await?;
-        let cached = self.inner.indexes.index(&key);
-        let same = |entry: &IndexEntry| {
-            // Whoever asks for the present state is about to change it, and needs what this repository holds.
-            let stamps = match freshness {
-                Freshness::Now => entry.stamps == view.stamps,
-                Freshness::Usual | Freshness::Known => entry.stamps.content == view.stamps.content,
-            };
-            stamps && entry.fingerprint == view.fingerprint && entry.changes_at.is_none_or(|at| now < at)
-        };
-        let rendered = match cached {
-            Some(entry) if same(&entry) => entry.rendered.clone(),
-            Some(_) | None => {
-                if view.verdict.listed().next().is_none() {
-                    return Err(view.refusal(None));
-                }
-                let _turn = self.inner.indexes.turn_for_large(&view).await;
-                let view = self.with_metadata(&view).await?;
-                self.metrics().index_renders.inc();
-                let (content_type, body) = render(&view)?;
-                Arc::new(Rendered::new(content_type, body))
-            }
-        };
-        let entry = IndexEntry {
-            rendered: rendered.clone(),
-            stamps: view.stamps,
-            fingerprint: view.fingerprint,
-            fresh_until: view.fresh_until,
-            made_at: view.made_at,
-            changes_at: view.verdict.changes_at,
-            stale_s: view.stale_s,
-        };
-        self.inner.indexes.put_index(key, entry);
-        Ok(Index { rendered, stale_s: view.stale_s })
-    }
-
     /// The package as the repository shows it, without documents of held versions.
     pub async fn view(
         &self,
@@ -436,24 +348,52 @@ impl Registry {
         package: &PackageName,
         freshness: Freshness,
     ) -> Result<Arc<PackageView>> {
-        let key = (scope.repository.row.id.clone(), package.clone());
+        let repository = &scope.repository.row.id;
         let stamps = Stamps::now(self, &scope.domain.row.id, package);
-        let is_fresh = |view: &PackageView| {
-            let now = self.now();
-            view.fresh_until.is_none_or(|until| is_past(view.made_at, now) && now < until)
-        };
         if freshness != Freshness::Now
-            && let Some(view) = self.inner.indexes.view(&key)
+            && let Some(view) = self.inner.indexes.view(repository, package)
             && view.stamps == stamps
-            && (freshness == Freshness::Known || is_fresh(&view))
+            && (freshness == Freshness::Known || self.is_fresh_view(&view))
         {
-            return Ok(view);
+            return Ok(Arc::new(view));
         }
-        let view = Arc::new(self.load_view(scope, package, freshness, stamps).await?);
+        let view = self.load_view(scope, package, freshness, stamps).await?;
         if freshness != Freshness::Known {
-            self.inner.indexes.put_view(key, view.clone());
+            self.inner.indexes.put_view(repository, &view);
         }
-        Ok(view)
+        Ok(Arc::new(view))
+    }
+
+    fn is_fresh_view(&self, view: &PackageView) -> bool {
+        let now = self.now();
+        view.fresh_until.is_none_or(|until| is_past(view.made_at, now) && now < until)
+    }
+
+    /// The view and the decision for a file whose bytes are held, where they are known: that file needs no document
+    /// of a public registry, and the view has none.
+    pub(crate) async fn view_of_held_file(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        version_key: &str,
+        asset: &AssetName,
+    ) -> Result<Option<(Arc<PackageView>, Decision)>> {
+        self.authorize_scope(scope, Action::ReadFromRepository)?;
+        let stamps = Stamps::now(self, &scope.domain.row.id, package);
+        let view = self.inner.indexes.view_without_documents(&scope.repository.row.id, package);
+        let Some(view) = view.filter(|view| view.stamps == stamps && self.is_fresh_view(view)) else {
+            return Ok(None);
+        };
+        let Some(decision) = view.verdict.version(version_key).filter(|_| view.verdict.offers(version_key))
+        else {
+            return Ok(None);
+        };
+        let Source::Held { node, version } = decision.source else { return Ok(None) };
+        let Some(row) = view.held_row(node, version) else { return Ok(None) };
+        let file = self.held_asset(&row.content, asset).await?;
+        let is_held = file.is_some_and(|file| file.is_held());
+        let decision = decision.clone();
+        Ok(is_held.then(|| (Arc::new(view), decision)))
     }
 
     /// The view with the documents of every version it lists, for one whose index is not kept (search,

@@ -128,7 +128,10 @@ impl Config {
             max_connections_per_address: reader.count("max-connections-per-address", 0)?,
             client_timeout: reader.duration("client-timeout")?,
             failed_auth_limit: reader.count("failed-auth-limit", 0)?,
-            registry: reader.registry()?,
+            registry: weir_registry::Settings {
+                cache_folder: Some(data.join("cache")),
+                ..reader.registry()?
+            },
             faces: FaceRules {
                 public_url,
                 trusted_proxies: reader.networks("trusted-proxies")?,

@@ -23,22 +23,20 @@ pub(crate) fn read(package: &PackageName, document: Bytes) -> Result<RemotePacka
     if document.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<') {
         return Err(wrong("HTML instead of a package document"));
     }
-    let object =
-        RawObject::parse("it", &document).map_err(|_| wrong("something that is not a JSON object"))?;
-    if object
-        .get_str("name")
-        .or_else(|| object.get_str("_id"))
-        .is_some_and(|n| n != crate::name::full(package))
-    {
+    // Nearly all of it is its versions, so they are read on the first pass where they are what they should be.
+    let facts = serde_json::from_slice(&document).or_else(|_| Facts::of_any_object(&document));
+    let facts = facts.map_err(|_| wrong("something that is not a JSON object"))?;
+    let name = facts.name.and_then(text).or_else(|| facts.id.and_then(text));
+    if name.is_some_and(|name| name != crate::name::full(package)) {
         return Err(wrong("the document of another package"));
     }
-    if !object.contains("versions") && !object.contains("time") {
+    if facts.versions.is_none() && facts.time.is_none() {
         return Err(wrong("a JSON object that is not a package document"));
     }
-    let times = object.get_object("time").unwrap_or_default();
+    let times = facts.time.flatten().unwrap_or_default();
     let times: HashMap<&str, &str> = times.iter().map(|(version, time)| (version, time.get())).collect();
     let mut versions = Vec::new();
-    for (number, manifest) in object.get_object("versions").unwrap_or_default().iter() {
+    for (number, manifest) in facts.versions.flatten().unwrap_or_default().iter() {
         match read_version(number, manifest, times.get(number).copied(), &document) {
             Some(version) => versions.push(version),
             None => {
@@ -46,7 +44,7 @@ pub(crate) fn read(package: &PackageName, document: Bytes) -> Result<RemotePacka
             }
         }
     }
-    let tags = read_tags(&object, &versions);
+    let tags = read_tags(&facts.tags.flatten().unwrap_or_default(), &versions);
     let whole = 0..document.len();
     Ok(RemotePackage { metadata: whole, versions, tags, document })
 }
@@ -60,6 +58,40 @@ pub(crate) fn deprecation(value: &RawValue) -> Option<Arc<str>> {
         }
         _ => None,
     }
+}
+
+/// What is read of a document. A member that is there and no object is `Some(None)`.
+#[derive(Deserialize)]
+struct Facts<'a> {
+    #[serde(borrow, default)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "_id")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "dist-tags")]
+    tags: Option<Option<RawObject<'a>>>,
+    #[serde(borrow, default)]
+    versions: Option<Option<RawObject<'a>>>,
+    #[serde(borrow, default)]
+    time: Option<Option<RawObject<'a>>>,
+}
+
+impl<'a> Facts<'a> {
+    /// Of a document with repeated members, or others in place of objects.
+    fn of_any_object(document: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let members: HashMap<String, &'a RawValue> = serde_json::from_slice(document)?;
+        let object = |key: &str| members.get(key).map(|value| serde_json::from_str(value.get()).ok());
+        Ok(Self {
+            name: members.get("name").copied(),
+            id: members.get("_id").copied(),
+            tags: object("dist-tags"),
+            versions: object("versions"),
+            time: object("time"),
+        })
+    }
+}
+
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
 }
 
 #[derive(Deserialize)]
@@ -104,9 +136,8 @@ fn range_within(document: &Bytes, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
-fn read_tags(object: &RawObject<'_>, versions: &[RemoteVersion]) -> Vec<(Arc<str>, Arc<str>)> {
+fn read_tags(tags: &RawObject<'_>, versions: &[RemoteVersion]) -> Vec<(Arc<str>, Arc<str>)> {
     let known: HashSet<&str> = versions.iter().map(|v| v.version.as_str()).collect();
-    let Some(tags) = object.get_object("dist-tags") else { return Vec::new() };
     let pairs = tags.iter().filter_map(|(tag, version)| {
         let version: String = serde_json::from_str(version.get()).ok()?;
         known.contains(&*version).then(|| (Arc::from(tag), Arc::from(version)))

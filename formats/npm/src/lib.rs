@@ -33,6 +33,9 @@ const FORMAT: FormatName = FormatName::new("npm");
 /// Package documents up to this size are read where they are; larger ones off the async threads.
 const INLINE: usize = 128 << 10;
 
+/// Documents above this many bytes are read off the async threads.
+const INLINE: usize = 64 << 10;
+
 /// npm, yarn, pnpm and bun.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Npm;

@@ -6,11 +6,12 @@ use crate::name::full;
 use crate::version::Order;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::value::RawValue;
+use std::io::{self, Write};
 use std::sync::Arc;
 use weir_core::verdict::Decision;
-use weir_core::{PackageName, Timestamp};
+use weir_core::{Error, PackageName, Result, Timestamp};
 use weir_protocol::RawObject;
-use weir_registry::view::PackageView;
+use weir_registry::view::{PackageView, Variant};
 
 /// Media type of the full form.
 pub(crate) const FULL: &str = "application/json";
@@ -24,6 +25,12 @@ pub(crate) enum Form {
     Full,
     /// What an installation needs, with `time`.
     Abbreviated,
+}
+
+/// Writes the document that a repository shows of a package.
+pub(crate) fn render(view: &PackageView, variant: Variant<'_>, out: &mut dyn Write) -> Result<()> {
+    let form = if variant.content_type == ABBREVIATED { Form::Abbreviated } else { Form::Full };
+    Contents::of(view, variant.base).render(form, out).map_err(Error::internal)
 }
 
 /// What a document is made of.
@@ -88,10 +95,9 @@ impl<'a> Contents<'a> {
     }
 
     /// The document in one of its forms.
-    pub(crate) fn render(mut self, form: Form) -> Vec<u8> {
+    pub(crate) fn render(mut self, form: Form, out: &mut dyn Write) -> io::Result<()> {
         self.versions.sort_by_cached_key(|version| Order::of(version.number));
-        let expected = self.versions.iter().map(|version| version.manifest.len() + 200).sum::<usize>();
-        let mut out = Writer::with_capacity(expected);
+        let mut out = Writer::new(out);
         let name = full(self.package);
         if form == Form::Full {
             out.member("_id", &name);
@@ -122,13 +128,16 @@ impl<'a> Contents<'a> {
     /// The manifest of one version among [`Contents::versions`]; `None` when there is none of that number.
     pub(crate) fn render_manifest(&self, number: &str) -> Option<Vec<u8>> {
         let version = self.versions.iter().find(|version| version.number == number)?;
-        let mut out = Writer::with_capacity(version.manifest.len() + 200);
+        let manifest = Manifest::parse(version.manifest)?;
+        let mut document = Vec::with_capacity(version.manifest.len() + 200);
+        let mut out = Writer::new(&mut document);
         // The writer has opened an object already, which is this one.
-        Manifest::parse(version.manifest)?.write_members(&mut out, self, version, Form::Full);
-        Some(out.finish())
+        manifest.write_members(&mut out, self, version, Form::Full);
+        out.finish().expect("memory can be written to");
+        Some(document)
     }
 
-    fn write_times(&self, out: &mut Writer, form: Form) {
+    fn write_times(&self, out: &mut Writer<'_>, form: Form) {
         let created = self.versions.iter().map(|version| version.time).min();
         let modified = self.versions.iter().map(|version| version.time).max();
         if let (Form::Abbreviated, Some(modified)) = (form, modified) {
@@ -148,7 +157,7 @@ impl<'a> Contents<'a> {
 
     /// The nearest document's own members; what it lacks of the usual ones is taken from the manifest
     /// behind `latest`, as npm's registry does.
-    fn write_package_members(&self, out: &mut Writer) {
+    fn write_package_members(&self, out: &mut Writer<'_>) {
         let parse = |text: &&'a str| RawObject::parse("the package's document", text.as_bytes()).ok();
         let mut members = self.package_documents.iter().find_map(parse).unwrap_or_default();
         members.retain(|key, _| !RENDERED.contains(&key));
@@ -237,13 +246,13 @@ impl<'a> Manifest<'a> {
         RawObject::parse("the manifest", text.as_bytes()).ok().map(Self)
     }
 
-    fn write(&self, out: &mut Writer, contents: &Contents<'_>, version: &Listed<'_>, form: Form) {
+    fn write(&self, out: &mut Writer<'_>, contents: &Contents<'_>, version: &Listed<'_>, form: Form) {
         out.open();
         self.write_members(out, contents, version, form);
         out.close();
     }
 
-    fn write_members(&self, out: &mut Writer, contents: &Contents<'_>, version: &Listed<'_>, form: Form) {
+    fn write_members(&self, out: &mut Writer<'_>, contents: &Contents<'_>, version: &Listed<'_>, form: Form) {
         let mut has_dist = false;
         for (key, value) in self.0.iter() {
             match key {
@@ -277,7 +286,7 @@ impl<'a> Manifest<'a> {
     }
 }
 
-fn write_dist(out: &mut Writer, contents: &Contents<'_>, version: &Listed<'_>, dist: &RawValue) {
+fn write_dist(out: &mut Writer<'_>, contents: &Contents<'_>, version: &Listed<'_>, dist: &RawValue) {
     let dist: RawObject<'_> = serde_json::from_str(dist.get()).unwrap_or_default();
     let name = full(contents.package);
     let tarball = format!("{}{name}/-/{}", contents.base, tarball_name(contents.package, version.number));
@@ -297,7 +306,7 @@ fn write_dist(out: &mut Writer, contents: &Contents<'_>, version: &Listed<'_>, d
 }
 
 /// Attestations kept here have an address below the repository, others that of the public registry.
-fn write_attestations(out: &mut Writer, base: &str, value: &RawValue) {
+fn write_attestations(out: &mut Writer<'_>, base: &str, value: &RawValue) {
     let Ok(attestations) = serde_json::from_str::<RawObject<'_>>(value.get()) else {
         return out.raw(value.get());
     };
@@ -311,28 +320,49 @@ fn write_attestations(out: &mut Writer, base: &str, value: &RawValue) {
     out.close();
 }
 
-/// Writes one JSON object; values are text or stand as they were written.
-struct Writer {
+/// Writes one JSON object piece by piece; values are text or stand as they were written.
+struct Writer<'a> {
+    out: &'a mut dyn Write,
+    /// What is not written yet.
     bytes: Vec<u8>,
+    /// Whether the next member is not the first of its object.
+    follows: bool,
+    /// What went wrong; then nothing more is written.
+    failure: Option<io::Error>,
 }
 
-impl Writer {
-    fn with_capacity(bytes: usize) -> Self {
-        let mut writer = Self { bytes: Vec::with_capacity(bytes + 4096) };
+/// How much is written at a time.
+const PIECE: usize = 32 << 10;
+
+impl<'a> Writer<'a> {
+    fn new(out: &'a mut dyn Write) -> Self {
+        let mut writer = Self { out, bytes: Vec::new(), follows: false, failure: None };
         writer.open();
         writer
     }
 
     fn open(&mut self) {
         self.bytes.push(b'{');
+        self.follows = false;
     }
 
     fn close(&mut self) {
         self.bytes.push(b'}');
+        self.follows = true;
+        if self.bytes.len() >= PIECE {
+            self.write();
+        }
+    }
+
+    fn write(&mut self) {
+        if self.failure.is_none() {
+            self.failure = self.out.write_all(&self.bytes).err();
+        }
+        self.bytes.clear();
     }
 
     fn key(&mut self, key: &str) {
-        if self.bytes.last() != Some(&b'{') {
+        if std::mem::replace(&mut self.follows, true) {
             self.bytes.push(b',');
         }
         self.text(key);
@@ -357,9 +387,10 @@ impl Writer {
         serde_json::to_writer(&mut self.bytes, text).expect("text can be written to memory");
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(mut self) -> io::Result<()> {
         self.close();
-        self.bytes
+        self.write();
+        self.failure.map_or(Ok(()), Err)
     }
 }
 
@@ -407,10 +438,16 @@ mod tests {
         }
     }
 
+    fn text_of(contents: Contents<'_>, form: Form) -> Vec<u8> {
+        let mut text = Vec::new();
+        contents.render(form, &mut text).unwrap();
+        text
+    }
+
     fn render(form: Form) -> Value {
         let package = crate::name::parse_full("@acme/widget").unwrap();
         let tags = [("latest".into(), "1.10.0".into())];
-        serde_json::from_slice(&contents(&package, &tags).render(form)).unwrap()
+        serde_json::from_slice(&text_of(contents(&package, &tags), form)).unwrap()
     }
 
     #[test]
@@ -458,7 +495,7 @@ mod tests {
     #[test]
     fn versions_stand_in_semantic_order() {
         let package = crate::name::parse_full("@acme/widget").unwrap();
-        let text = String::from_utf8(contents(&package, &[]).render(Form::Full)).unwrap();
+        let text = String::from_utf8(text_of(contents(&package, &[]), Form::Full)).unwrap();
         assert!(text.find("\"1.9.0\":").unwrap() < text.find("\"1.10.0\":").unwrap());
     }
 

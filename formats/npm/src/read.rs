@@ -1,7 +1,7 @@
 //! Handlers that read: package documents, manifests, tarballs, tags, attestations.
 
 use crate::describe::tarball_asset;
-use crate::packument::{ABBREVIATED, Contents, FULL, Form, Listed};
+use crate::packument::{ABBREVIATED, Contents, FULL, Listed, render};
 use crate::{answer, name, provenance};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -12,21 +12,18 @@ use weir_protocol::RawObject;
 use weir_protocol::accept::preferred;
 use weir_protocol::respond::{Response, in_memory};
 use weir_registry::open::Want;
-use weir_registry::view::{Freshness, PackageView};
+use weir_registry::view::{Freshness, Variant};
 use weir_registry::{Registry, Scope};
 
 /// `GET NAME`: the package's document in the form the client likes.
 pub(crate) async fn packument(registry: &Registry, call: &Call, package: &PackageName) -> Result<Response> {
     let for_writing = call.query_value("write") == Some("true");
     let abbreviated = !for_writing && preferred(&call.headers, &[FULL, ABBREVIATED]) == Some(1);
-    let (form, content_type) =
-        if abbreviated { (Form::Abbreviated, ABBREVIATED) } else { (Form::Full, FULL) };
+    let content_type = if abbreviated { ABBREVIATED } else { FULL };
     let freshness = if for_writing { Freshness::Now } else { call.freshness() };
-    let base = call.base.as_str();
-    let variant = format!("{} {base}", if abbreviated { "abbreviated" } else { "full" });
-    let render = |view: &PackageView| Ok((content_type, Contents::of(view, base).render(form)));
-    let index = registry.index(&call.scope, package, &variant, freshness, render).await?;
-    weir_protocol::index::answer(index, &call.method, &call.headers).await
+    let variant = Variant { content_type, base: &call.base };
+    let index = registry.index(&call.scope, package, variant, freshness, render).await?;
+    Ok(weir_protocol::index::answer(&index, &call.method, &call.headers))
 }
 
 /// `GET NAME/VERSION` and `GET NAME/TAG`: one manifest.

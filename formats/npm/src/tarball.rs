@@ -98,7 +98,7 @@ pub(crate) mod tests {
 
     /// A tarball of plain files, in the simplest form tar has.
     pub(crate) fn tgz(files: &[(&str, &str)]) -> Vec<u8> {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         for (path, text) in files {
             let mut header = [0_u8; 512];
             header[..path.len()].copy_from_slice(path.as_bytes());

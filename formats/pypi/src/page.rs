@@ -10,10 +10,11 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::io::{self, Write};
 use std::sync::Arc;
 use weir_core::verdict::Decision;
-use weir_core::{PackageName, Result};
-use weir_registry::view::PackageView;
+use weir_core::{Error, PackageName, Result};
+use weir_registry::view::{PackageView, Variant};
 
 /// Media type of the JSON form.
 pub(crate) const JSON: &str = "application/vnd.pypi.simple.v1+json";
@@ -36,6 +37,17 @@ const WEAK: [&str; 2] = ["sha1", "md5"];
 /// What may stand unescaped in one segment of a path.
 const IN_SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'!');
+
+/// How much of a page is written at a time.
+const PIECE: usize = 32 << 10;
+
+/// Writes the page that a repository shows of a project.
+pub(crate) fn render(view: &PackageView, variant: Variant<'_>, out: &mut dyn Write) -> Result<()> {
+    let base = format!("{}simple/", variant.base);
+    let page = Page::of(view, &base)?;
+    let written = if variant.content_type == JSON { page.json(out) } else { page.html(out) };
+    written.map_err(Error::internal)
+}
 
 /// One version as a page shows it.
 pub(crate) struct Release<'a> {
@@ -68,18 +80,15 @@ impl<'a> Page<'a> {
     }
 
     /// The page in JSON.
-    pub(crate) fn json(&self) -> Result<Vec<u8>> {
-        // A file takes about as much on the page as in its document.
-        let files: usize = self.releases.iter().map(|release| release.files.len()).sum();
-        let mut out = Vec::with_capacity(512 + files * 700);
-        serde_json::to_writer(&mut out, self).map_err(weir_core::Error::internal)?;
-        Ok(out)
+    pub(crate) fn json(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut out = io::BufWriter::with_capacity(PIECE, out);
+        serde_json::to_writer(&mut out, self)?;
+        out.flush()
     }
 
     /// The page in HTML.
-    pub(crate) fn html(&self) -> Vec<u8> {
-        let files: usize = self.releases.iter().map(|release| release.files.len()).sum();
-        let mut out = String::with_capacity(512 + files * 500);
+    pub(crate) fn html(&self, page: &mut dyn Write) -> io::Result<()> {
+        let mut out = String::with_capacity(1024);
         out.push_str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
         meta(&mut out, "pypi:repository-version", API_VERSION);
         if let Some(status) = &self.facts.status {
@@ -93,10 +102,14 @@ impl<'a> Page<'a> {
         for release in &self.releases {
             for file in &release.files {
                 self.html_file(&mut out, release, file);
+                if out.len() >= PIECE {
+                    page.write_all(out.as_bytes())?;
+                    out.clear();
+                }
             }
         }
         out.push_str("</body>\n</html>\n");
-        out.into_bytes()
+        page.write_all(out.as_bytes())
     }
 
     fn html_file(&self, out: &mut String, release: &Release<'_>, file: &File<'_>) {
@@ -315,12 +328,18 @@ mod tests {
     use super::*;
     use crate::name;
 
+    fn text_of(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> String {
+        let mut text = Vec::new();
+        write(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     fn check(file: File<'_>) -> (String, String) {
         let package = name::parse("weir-demo").unwrap();
         let facts = ProjectFacts { status: Some("archived".into()), reason: Some("<done>".into()) };
         let releases = vec![Release { version: "1.0+a".into(), files: vec![file] }];
         let page = Page { package: &package, facts, releases, base: "http://h/simple/" };
-        (String::from_utf8(page.json().unwrap()).unwrap(), String::from_utf8(page.html()).unwrap())
+        (text_of(|out| page.json(out)), text_of(|out| page.html(out)))
     }
 
     #[test]
@@ -410,8 +429,8 @@ mod tests {
             releases: releases.collect(),
             base: "",
         };
-        assert_eq!(page.html().iter().filter(|byte| **byte == b'\n').count(), 20_000 + 11);
-        let json: serde_json::Value = serde_json::from_slice(&page.json().unwrap()).unwrap();
+        assert_eq!(text_of(|out| page.html(out)).lines().count(), 20_000 + 11);
+        let json: serde_json::Value = serde_json::from_str(&text_of(|out| page.json(out))).unwrap();
         assert_eq!(json["files"].as_array().map(Vec::len), Some(20_000));
     }
 }

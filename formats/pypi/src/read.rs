@@ -1,7 +1,7 @@
 //! Handlers that read: pages of the simple index, files and what goes with them.
 
 use crate::document::VersionDocument;
-use crate::page::{self, HTML, JSON, Page, TEXT_HTML};
+use crate::page::{self, HTML, JSON, TEXT_HTML};
 use crate::{attestation, version};
 use http::header::{CACHE_CONTROL, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
@@ -14,7 +14,7 @@ use weir_protocol::respond::{self, Response, in_memory};
 use weir_registry::Registry;
 use weir_registry::format::RemoteAsset;
 use weir_registry::open::Want;
-use weir_registry::view::PackageView;
+use weir_registry::view::Variant;
 
 /// More projects than this are not listed on one page.
 const MOST_PROJECTS: usize = 1_000_000;
@@ -29,18 +29,13 @@ pub(crate) enum Form {
 /// `GET simple/NAME/`: a project's page in the form the client likes.
 pub(crate) async fn project(registry: &Registry, call: &Call, package: &PackageName) -> Result<Response> {
     let Some(form) = form(call) else { return Ok(not_acceptable(call)) };
-    let base = format!("{}simple/", call.base);
-    let (variant, content_type) = match form {
-        Form::Json => (format!("json {base}"), JSON),
-        Form::Html(content_type) => (format!("{content_type} {base}"), content_type),
+    let content_type = match form {
+        Form::Json => JSON,
+        Form::Html(content_type) => content_type,
     };
-    let render = |view: &PackageView| {
-        let page = Page::of(view, &base)?;
-        let body = if form == Form::Json { page.json()? } else { page.html() };
-        Ok((content_type, body))
-    };
-    let index = registry.index(&call.scope, package, &variant, call.freshness(), render).await?;
-    weir_protocol::index::answer(index, &call.method, &call.headers).await
+    let variant = Variant { content_type, base: &call.base };
+    let index = registry.index(&call.scope, package, variant, call.freshness(), page::render).await?;
+    Ok(weir_protocol::index::answer(&index, &call.method, &call.headers))
 }
 
 /// `GET simple/`: the projects held along the chain.

@@ -1,12 +1,17 @@
 //! Views and rendered indexes in memory, at most so many bytes; the ones used longest ago go first.
 
-use super::{PackageView, Rendered};
+use super::lru::Lru;
+use super::rendered::{Packers, Rendered};
+use super::{Facts, PackageView, Variant};
 use crate::Registry;
+use crate::format::RemotePackage;
 use crate::topology::lock;
 use crate::turn::Turns;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use weir_core::{Digest, PackageName, Timestamp};
 use weir_store::rows::Id;
 
@@ -29,9 +34,32 @@ impl Stamps {
     }
 }
 
-/// Repository, package, and variant.
-pub(super) type IndexKey = (Id, PackageName, Arc<str>);
-type ViewKey = (Id, PackageName);
+/// What an index is known by: repository, package and representation.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct IndexKey {
+    repository: Id,
+    package: PackageName,
+    content_type: &'static str,
+    base: Box<str>,
+}
+
+impl IndexKey {
+    pub(super) fn of(repository: &Id, package: &PackageName, variant: Variant<'_>) -> Self {
+        Self {
+            repository: repository.clone(),
+            package: package.clone(),
+            content_type: variant.content_type,
+            base: variant.base.into(),
+        }
+    }
+
+    fn is(&self, repository: &Id, package: &PackageName, variant: Variant<'_>) -> bool {
+        self.repository == *repository
+            && self.package == *package
+            && self.content_type == variant.content_type
+            && *self.base == *variant.base
+    }
+}
 
 /// A rendered index and what it was made of.
 #[derive(Clone)]
@@ -46,131 +74,106 @@ pub(crate) struct IndexEntry {
     pub(crate) stale_s: Option<i64>,
 }
 
+/// A view without the public documents behind it: they are kept by those who fetched them for as long as there is
+/// room, and are many times its size.
+#[derive(Clone)]
+struct KeptView {
+    facts: Arc<Facts>,
+    remotes: Arc<[(usize, Weak<RemotePackage>)]>,
+}
+
 /// Views and rendered indexes in memory.
 pub(crate) struct IndexCache {
+    hasher: RandomState,
     indexes: Mutex<Lru<IndexKey, Arc<IndexEntry>>>,
-    views: Mutex<Lru<ViewKey, Arc<PackageView>>>,
+    views: Mutex<Lru<(Id, PackageName), KeptView>>,
     /// One makes an index while others wait for it.
-    pub(crate) making: Turns<IndexKey>,
-    large: tokio::sync::Semaphore,
+    pub(super) making: Turns<IndexKey>,
+    /// What compresses, for the next index.
+    pub(super) packers: Arc<Packers>,
+    /// As many are rendered at once as there are cores, and of large ones two.
+    rendering: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
 /// Indexes made from more bytes than this are large: two are rendered at a time.
 const LARGE: usize = 8 * 1024 * 1024;
 
 impl IndexCache {
-    pub(crate) fn new(most_bytes: usize) -> Self {
+    pub(crate) fn new(most_bytes: usize, folder: Option<PathBuf>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
+            hasher: RandomState::new(),
             indexes: Mutex::new(Lru::new(most_bytes)),
             views: Mutex::new(Lru::new(most_bytes / 2)),
             making: Turns::default(),
-            large: tokio::sync::Semaphore::new(2),
+            packers: Arc::new(Packers::new(cores, folder)),
+            rendering: Arc::new(Semaphore::new(cores)),
+            large: Arc::new(Semaphore::new(2)),
         }
     }
 
-    pub(crate) fn index(&self, key: &IndexKey) -> Option<Arc<IndexEntry>> {
-        lock(&self.indexes).get(key)
+    fn index_hash(&self, repository: &Id, package: &PackageName, variant: Variant<'_>) -> u64 {
+        self.hasher.hash_one((&**repository, package, variant.content_type, variant.base))
     }
 
-    pub(crate) fn put_index(&self, key: IndexKey, entry: IndexEntry) {
-        // Twice the identity form leaves room for the compressed one, which is made later.
-        let weight = entry.rendered.bytes() * 2 + 512;
-        lock(&self.indexes).put(key, Arc::new(entry), weight);
+    pub(super) fn index(
+        &self,
+        repository: &Id,
+        package: &PackageName,
+        variant: Variant<'_>,
+    ) -> Option<Arc<IndexEntry>> {
+        let hash = self.index_hash(repository, package, variant);
+        lock(&self.indexes).get(hash, |key| key.is(repository, package, variant))
     }
 
-    pub(crate) fn view(&self, key: &ViewKey) -> Option<Arc<PackageView>> {
-        lock(&self.views).get(key)
+    pub(super) fn put_index(&self, key: IndexKey, entry: IndexEntry) {
+        let variant = Variant { content_type: key.content_type, base: &key.base };
+        let hash = self.index_hash(&key.repository, &key.package, variant);
+        let weight = entry.rendered.weight() + key.base.len() + 400;
+        lock(&self.indexes).put(hash, key, Arc::new(entry), weight);
     }
 
-    pub(crate) fn put_view(&self, key: ViewKey, view: Arc<PackageView>) {
-        // A view keeps its public documents alive, also those that are not kept for themselves any more.
-        let documents: usize = view.remotes.values().map(|remote| remote.document.len()).sum();
-        let weight = 1024 + view.verdict.versions.len() * 300 + documents;
-        lock(&self.views).put(key, view, weight);
+    fn kept_view(&self, repository: &Id, package: &PackageName) -> Option<KeptView> {
+        let hash = self.hasher.hash_one((&**repository, package));
+        lock(&self.views).get(hash, |(of, name)| of == repository && name == package)
+    }
+
+    /// A view whose public documents are all in memory still.
+    pub(super) fn view(&self, repository: &Id, package: &PackageName) -> Option<PackageView> {
+        let kept = self.kept_view(repository, package)?;
+        let whole = |(node, remote): &(usize, Weak<RemotePackage>)| Some((*node, remote.upgrade()?));
+        let remotes: Option<BTreeMap<_, _>> = kept.remotes.iter().map(whole).collect();
+        Some(PackageView::of(kept.facts, remotes?))
+    }
+
+    /// A view that tells all but what public documents say of a version.
+    pub(super) fn view_without_documents(
+        &self,
+        repository: &Id,
+        package: &PackageName,
+    ) -> Option<PackageView> {
+        Some(PackageView::of(self.kept_view(repository, package)?.facts, BTreeMap::new()))
+    }
+
+    pub(super) fn put_view(&self, repository: &Id, view: &PackageView) {
+        let hash = self.hasher.hash_one((&**repository, &view.package));
+        let held: usize = view.records.iter().flatten().map(|(_, versions)| versions.len()).sum();
+        let weight = 1024 + view.verdict.versions.len() * 300 + held * 600;
+        let remotes = view.remotes.iter().map(|(node, remote)| (*node, Arc::downgrade(remote))).collect();
+        let kept = KeptView { facts: view.facts.clone(), remotes };
+        lock(&self.views).put(hash, (repository.clone(), view.package.clone()), kept, weight);
     }
 
     /// Waits for a turn to render when the view is large, so that memory stays bounded.
-    pub(crate) async fn turn_for_large(
-        &self,
-        view: &PackageView,
-    ) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        let bytes: usize = view.remotes.values().map(|remote| remote.document.len()).sum();
+    pub(super) async fn turn_for_large(&self, rough_bytes: usize) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
-        if bytes > LARGE { self.large.acquire().await.ok() } else { None }
-    }
-}
-
-/// A bounded map from which the entries used longest ago are dropped, half of it at a time.
-struct Lru<K, V> {
-    entries: HashMap<K, Slot<V>>,
-    bytes: usize,
-    most_bytes: usize,
-    clock: u64,
-}
-
-struct Slot<V> {
-    value: V,
-    weight: usize,
-    used: u64,
-}
-
-impl<K: Hash + Eq + Clone, V: Clone> Lru<K, V> {
-    fn new(most_bytes: usize) -> Self {
-        Self { entries: HashMap::new(), bytes: 0, most_bytes, clock: 0 }
+        if rough_bytes > LARGE { self.large.clone().acquire_owned().await.ok() } else { None }
     }
 
-    fn get(&mut self, key: &K) -> Option<V> {
-        self.clock += 1;
-        let slot = self.entries.get_mut(key)?;
-        slot.used = self.clock;
-        Some(slot.value.clone())
-    }
-
-    fn put(&mut self, key: K, value: V, weight: usize) {
-        if let Some(old) = self.entries.remove(&key) {
-            self.bytes -= old.weight;
-        }
-        if weight > self.most_bytes / 2 {
-            return;
-        }
-        self.clock += 1;
-        self.bytes += weight;
-        self.entries.insert(key, Slot { value, weight, used: self.clock });
-        if self.bytes > self.most_bytes {
-            self.shrink();
-        }
-    }
-
-    fn shrink(&mut self) {
-        let mut uses: Vec<u64> = self.entries.values().map(|slot| slot.used).collect();
-        uses.sort_unstable();
-        let middle = uses.get(uses.len() / 2).copied().unwrap_or(0);
-        let mut freed = 0;
-        self.entries.retain(|_, slot| {
-            let keep = slot.used >= middle;
-            if !keep {
-                freed += slot.weight;
-            }
-            keep
-        });
-        self.bytes -= freed;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_used_last_stays_within_the_bound() {
-        let mut lru = Lru::new(100);
-        for n in 0..30 {
-            lru.put(n, n, 10);
-            let _ = lru.get(&0);
-        }
-        assert!(lru.bytes <= 100);
-        assert_eq!(lru.get(&0), Some(0));
-        lru.put(99, 99, 51);
-        assert_eq!(lru.get(&99), None, "half of the memory is too much for one");
+    /// Waits for a core to render on.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Nor is this one.
+        self.rendering.clone().acquire_owned().await.ok()
     }
 }

@@ -1,7 +1,7 @@
 //! Makes a view: what the repositories of the chain hold, what public indexes offer, and the verdict.
 
 use super::cache::Stamps;
-use super::{Failure, Following, Freshness, PackageView};
+use super::{Facts, Failure, Following, Freshness, PackageView};
 use crate::Registry;
 use crate::format::{Format, RemotePackage, RemoteVersion};
 use crate::scope::Scope;
@@ -13,6 +13,9 @@ use weir_core::path::{HeldVersion, Node, Record, Stop, search_path};
 use weir_core::verdict::{KnownIndex, Outcome, PublicIndex, PublicVersion, Source, VersionOrder, decide};
 use weir_core::{Digest, Origin, PackageName, PublishTime, Result, TimeSource, Timestamp};
 use weir_store::rows::{AssetRow, Id, PackageRow, VersionRow};
+
+/// Documents of so many held versions are read at a time: as rows they are in memory once more.
+const AT_ONCE: usize = 256;
 
 type HeldRecord = (PackageRow, Vec<VersionRow>);
 
@@ -71,13 +74,12 @@ impl Registry {
         } else {
             Following::default()
         };
-        Ok(PackageView {
+        let facts = Facts {
             following,
             package: package.clone(),
             display_name: format.display_name(package),
             nodes,
             records,
-            remotes: offers.remotes,
             repositories,
             verdict,
             failure: offers.failure,
@@ -86,11 +88,10 @@ impl Registry {
             stale_s: offers.stale_since.map(|since| now.as_second() - since.as_second()),
             fresh_until,
             made_at: now,
-            metadata: HashMap::new(),
-            files_here: HashMap::new(),
             follows_new_files: format.follows_new_files(),
             withdrawn: self.inner.upstream.withdrawn.of(&scope.domain.row.id, now),
-        })
+        };
+        Ok(PackageView::of(Arc::new(facts), offers.remotes))
     }
 
     async fn held_records(
@@ -142,7 +143,10 @@ impl Registry {
         let mut view = view.clone();
         if !wanted.is_empty() {
             let mut session = self.inner.store.read().await?;
-            view.metadata = session.contents_metadata(&wanted).await?.into_iter().collect();
+            view.metadata.reserve(wanted.len());
+            for some in wanted.chunks(AT_ONCE) {
+                view.metadata.extend(session.contents_metadata(some).await?);
+            }
             view.files_here = following.iter().map(|content| (content.clone(), HashSet::new())).collect();
             for asset in session.assets_of(&following).await?.into_iter().filter(AssetRow::is_held) {
                 view.files_here.entry(asset.content).or_default().insert(asset.name);

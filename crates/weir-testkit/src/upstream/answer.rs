@@ -132,7 +132,7 @@ pub(super) fn index(seen: &Seen, bytes: Bytes, kind: &'static str) -> Reply {
         return fresh(Reply::new(StatusCode::OK, kind, bytes));
     }
     let mut packed = Vec::new();
-    GzEncoder::new(&bytes[..], Compression::fast()).read_to_end(&mut packed).expect("memory can be read");
+    GzEncoder::new(&bytes[..], Compression::default()).read_to_end(&mut packed).expect("memory can be read");
     fresh(Reply::new(StatusCode::OK, kind, packed)).header(header::CONTENT_ENCODING, "gzip")
 }
 

@@ -52,7 +52,7 @@ fn refused(what: &str, answer: &Answer, words: &str) {
 }
 
 fn gzip(tar: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(tar).expect("memory can be written");
     encoder.finish().expect("memory can be written")
 }

@@ -20,6 +20,7 @@ mod garbage_stress;
 mod generic;
 mod hostile_requests;
 mod hostile_tarballs;
+mod large_indexes;
 mod limits;
 mod many;
 mod migrate;

@@ -396,7 +396,7 @@ async fn both_kinds_of_audit_are_answered_and_no_connection_is_an_error() {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut encoder, bytes).expect("memory can be written");
     encoder.finish().expect("memory can be written")
 }

@@ -294,7 +294,7 @@ fn pax(kind: u8, key: &str, value: &str) -> Vec<u8> {
 }
 
 fn gzip(tar: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(tar).expect("memory can be written");
     encoder.finish().expect("memory can be written")
 }

@@ -1,0 +1,244 @@
+//! Indexes of many megabytes: a public one, and one of hosted versions over a chain of three repositories. They are
+//! answered in every form, within a stated memory. 3,000 versions, or 20,000 with `WEIR_TEST_LONG`, of 4 kB each; what
+//! it took is printed.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use weir_core::{
+    Controls, Flags, Origin, OriginControls, PublishTime, RepositoryName, SystemClock, SystemSecrets,
+    TimeSource, Timestamp, VersionStatus,
+};
+use weir_store::rows::{ContentRow, Id, PackageRow, VersionRow};
+use weir_store::{DbError, Store, new_id};
+use weir_testkit::{Answer, NpmPackage, Upstream, Weir, long};
+
+/// What a request may take besides three times its document: the program itself, what it keeps, and room for the
+/// allocator. Unoptimised programs take more.
+const ROOM: u64 = 96 << 20;
+
+fn versions() -> usize {
+    if long() { 20_000 } else { 3_000 }
+}
+
+/// A manifest of about 4 kB that does not compress into nothing.
+fn manifest(name: &str, number: usize, tarball: &str) -> String {
+    let mut readme = String::new();
+    for part in 0..55 {
+        let digest = weir_core::Digest::of(format!("{name} {number} {part}").as_bytes());
+        let _ = write!(readme, "{digest} ");
+    }
+    format!(
+        r#"{{"name":"{name}","version":"1.0.{number}","description":"{readme}","dist":{{"tarball":"{tarball}","shasum":"{number:040x}"}}}}"#
+    )
+}
+
+/// Kilobytes at the peak of the server's life.
+fn peak(weir: &Weir) -> u64 {
+    let status = fs_err::read_to_string(format!("/proc/{}/status", weir.process_id())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).expect("the kernel tells it")
+}
+
+/// Seconds of processor time so far.
+fn cpu(weir: &Weir) -> f64 {
+    let text = fs_err::read_to_string(format!("/proc/{}/stat", weir.process_id())).unwrap_or_default();
+    let fields: Vec<u64> = text
+        .rsplit(')')
+        .next()
+        .into_iter()
+        .flat_map(|rest| rest.split_whitespace().skip(11).take(2).filter_map(|word| word.parse().ok()))
+        .collect();
+    fields.iter().sum::<u64>() as f64 / 100.0
+}
+
+/// Asks for an index in every form, and gives the document.
+async fn every_form(weir: &Weir, token: &str, path: &str) -> Vec<u8> {
+    let bearer = format!("Bearer {token}");
+    let ask = async |method: &str, headers: &[(&str, &str)], status: u16| -> Answer {
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend(headers);
+        let answer = weir.send(method, path, &all, &[]).await;
+        answer.assert_status(status);
+        answer
+    };
+    let (begun, before) = (Instant::now(), cpu(weir));
+    let gzip = ask("GET", &[("accept-encoding", "gzip")], 200).await;
+    eprintln!("large: {path}: {:.1?}, {:.2} s of processor time", begun.elapsed(), cpu(weir) - before);
+    assert_eq!(gzip.header("content-encoding"), "gzip");
+    assert_eq!(gzip.header("content-length"), gzip.body.len().to_string());
+    let mut document = Vec::new();
+    flate2::read::GzDecoder::new(&gzip.body[..]).read_to_end(&mut document).expect("it is gzip");
+    let length = document.len().to_string();
+    eprintln!("large: {path}: {length} bytes, {} in gzip, peak {} kB", gzip.body.len(), peak(weir));
+
+    let base = &weir_core::Digest::of(&document).hex()[..32];
+    let tag = format!("\"{base}\"");
+    assert_eq!(gzip.header("etag"), format!("\"{base}-gz\""));
+    let plain = ask("GET", &[], 200).await;
+    assert!(plain.body == document);
+    assert_eq!((plain.header("content-length"), plain.header("etag")), (&*length, &*tag));
+    let head = ask("HEAD", &[], 200).await;
+    assert_eq!((head.header("content-length"), head.header("etag")), (&*length, &*tag));
+    let from = document.len() - 1000;
+    let part = ask("GET", &[("range", &format!("bytes={from}-")), ("if-range", &tag)], 206).await;
+    assert!(part.body == document[from..]);
+    for held in [&tag, gzip.header("etag")] {
+        ask("GET", &[("if-none-match", held), ("accept-encoding", "gzip")], 304).await;
+    }
+    document
+}
+
+#[track_caller]
+fn check_memory(weir: &Weir, idle: u64, document: usize) {
+    let most = idle * 1024 + 3 * document as u64 + ROOM;
+    let peak = peak(weir) * 1024;
+    assert!(peak <= most, "peak {} MiB, of {} MiB", peak >> 20, most >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_public_index_takes_little_more_memory_than_its_document() {
+    let upstream = Upstream::start().await;
+    let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).start().await;
+    let token = weir.token("local").await;
+    let versions = versions();
+    let mut document = r#"{"name":"wide","dist-tags":{"latest":"1.0.0"},"versions":{"#.to_owned();
+    for number in 0..versions {
+        let tarball = format!("{}wide/-/wide-1.0.{number}.tgz", upstream.url());
+        let comma = if number == 0 { "" } else { "," };
+        let _ = write!(document, r#"{comma}"1.0.{number}":{}"#, manifest("wide", number, &tarball));
+    }
+    document.push_str(r#"},"time":{"created":"2024-01-01T00:00:00.000Z"}}"#);
+    let size = document.len();
+    upstream.set_document("wide", document);
+    let idle = peak(&weir);
+    let shown = every_form(&weir, &token, "/npm/d/local-000000000000/main/wide").await;
+    check_memory(&weir, idle, size);
+    let shown: serde_json::Value = serde_json::from_slice(&shown).expect("JSON");
+    assert_eq!(shown["versions"].as_object().map(serde_json::Map::len), Some(versions));
+    weir.stop().await;
+}
+
+/// Repositories of a chain, the asked one first.
+const CHAIN: [&str; 3] = ["main", "middle", "far"];
+
+/// Gives each repository of the chain a third of the versions, as publishing them would.
+async fn fill(data: &Path, versions: usize) {
+    let store = Store::open_folder(data, &SystemClock).await.expect("nobody has it open");
+    let mut session = store.read().await.expect("a session");
+    let domain = session.list_domains(None).await.expect("domains").remove(0).id;
+    let repositories = session.repositories(&domain).await.expect("repositories");
+    drop(session);
+    for (at, name) in CHAIN.into_iter().enumerate() {
+        let name = RepositoryName::parse("repository", name).expect("a name");
+        let repository = repositories.iter().find(|row| row.name == name).expect("it was made").id.clone();
+        let domain = domain.clone();
+        let numbers: Vec<usize> = (at..versions).step_by(CHAIN.len()).collect();
+        let written = store.write(move |session| {
+            Box::pin(async move {
+                let package = session.insert_package(&package_row(&repository)).await?.id;
+                for number in numbers {
+                    let content = ContentRow {
+                        id: id(),
+                        domain: domain.clone(),
+                        metadata: manifest("deep", number, ""),
+                        description: "{}".to_owned(),
+                        parser: 1,
+                        created_at: now(),
+                    };
+                    session.insert_content(&content, &[]).await?;
+                    session.insert_version(&version_row(&package, &content.id, &name, number)).await?;
+                }
+                Ok::<_, DbError>(())
+            })
+        });
+        written.await.expect("rows");
+    }
+    store.close().await;
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).expect("in range")
+}
+
+fn id() -> Id {
+    new_id(&SystemClock, &SystemSecrets)
+}
+
+fn package_row(repository: &Id) -> PackageRow {
+    PackageRow {
+        id: id(),
+        repository: repository.clone(),
+        format: "npm".to_owned(),
+        namespace: String::new(),
+        name: "deep".to_owned(),
+        controls: OriginControls { put: Some(Controls::ALLOW), ..OriginControls::default() },
+        first_internal_at: Some(now()),
+        first_external_at: None,
+        metadata: None,
+        sequence: 1,
+        created_at: now(),
+    }
+}
+
+fn version_row(package: &Id, content: &Id, repository: &RepositoryName, number: usize) -> VersionRow {
+    let text: Arc<str> = format!("1.0.{number}").into();
+    VersionRow {
+        id: id(),
+        package: package.clone(),
+        content: content.clone(),
+        key: text.clone(),
+        text,
+        status: VersionStatus::Published,
+        revision: "revision".to_owned(),
+        origin: Origin::Internal { repository: repository.clone() },
+        flags: Flags::default(),
+        publish_time: PublishTime { at: now(), source: TimeSource::Published },
+        published_at: now(),
+        updated_at: now(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hosted_versions_over_a_chain_take_little_more_memory_than_their_document() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).data(&data);
+    let weir = builder.clone().start().await;
+    for name in &CHAIN[1..] {
+        let path = format!("/v1/repository?domain=local&repository={name}");
+        weir.api("POST", &path, "{}").await.assert_status(200);
+    }
+    for pair in CHAIN.windows(2) {
+        let body = serde_json::json!({ "upstreams": [{ "repositoryName": pair[1] }] }).to_string();
+        let path = format!("/v1/repository?domain=local&repository={}", pair[0]);
+        weir.api("PUT", &path, &body).await.assert_status(200);
+    }
+    assert_eq!(weir.stop().await, Some(0));
+    let versions = versions();
+    fill(&data, versions).await;
+    let weir = builder.start().await;
+    let (token, idle) = (weir.token("local").await, peak(&weir));
+    let path = "/npm/d/local-000000000000/main/deep";
+    let shown = every_form(&weir, &token, path).await;
+    check_memory(&weir, idle, shown.len());
+    let count = |document: &[u8]| {
+        let document: serde_json::Value = serde_json::from_slice(document).expect("JSON");
+        document["versions"].as_object().map(serde_json::Map::len)
+    };
+    assert_eq!(count(&shown), Some(versions));
+
+    // One more version: what a publish and the next index take.
+    let package = NpmPackage::new("deep", "2.0.0");
+    let document = package.publish_document("http://publisher.example.test").to_string();
+    let (begun, before, bearer) = (Instant::now(), cpu(&weir), format!("Bearer {token}"));
+    let put = weir.send("PUT", path, &[("authorization", &bearer)], document.as_bytes()).await;
+    put.assert_status(201);
+    eprintln!("large: publish: {:.1?}, {:.2} s of processor time", begun.elapsed(), cpu(&weir) - before);
+    let shown = every_form(&weir, &token, path).await;
+    assert_eq!(count(&shown), Some(versions + 1));
+    check_memory(&weir, idle, shown.len());
+    weir.stop().await;
+}
