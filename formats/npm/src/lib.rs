@@ -30,9 +30,6 @@ use weir_registry::format::{
 use weir_registry::{Format, Registry};
 
 const FORMAT: FormatName = FormatName::new("npm");
-/// Package documents up to this size are read where they are; larger ones off the async threads.
-const INLINE: usize = 128 << 10;
-
 /// Documents above this many bytes are read off the async threads.
 const INLINE: usize = 64 << 10;
 
