@@ -1,5 +1,6 @@
 //! Whatever is done repeatedly to this workspace: `cargo xtask test` installs the clients that the tests
-//! drive, starts the servers they share and runs everything, `cargo xtask tidy` checks what the compiler does not.
+//! drive, starts the servers they share and runs everything, `cargo xtask bench` measures Weir beside other servers,
+//! `cargo xtask tidy` checks what the compiler does not.
 
 mod servers;
 mod tidy;
@@ -33,6 +34,13 @@ enum Task {
     Tools,
     /// Count the instructions of warm requests and compare them with crates/weir/hot_path.limits.
     Instructions,
+    /// Measure Weir beside nginx and its rivals (docs/benchmarks.md); `cargo xtask bench --help` says how.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Arguments for the benchmark: `cargo xtask bench --only G1,G5`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Check layering, sources and documents.
     Tidy,
 }
@@ -42,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test { long, arguments } => test(long, arguments),
         Task::Tools => tools::install_all(&root()).map(|_| ()),
         Task::Instructions => instructions(),
+        Task::Bench { arguments } => bench(&arguments),
         Task::Tidy => tidy::run(&root()),
     };
     match ended {
@@ -72,15 +81,50 @@ fn test(long: bool, mut arguments: Vec<OsString>) -> Result<()> {
 
 fn instructions() -> Result<()> {
     tools::install_valgrind()?;
-    let cargo_runs = |arguments: &[&str]| {
-        let status = Command::new(cargo()).current_dir(root()).args(arguments).status();
-        let status = status.context("cargo could not be started")?;
-        ensure!(status.success(), "cargo {} failed ({status})", arguments.join(" "));
-        Ok(())
-    };
-    cargo_runs(&["build", "--release", "--package", "weir"])?;
+    build_release("weir")?;
     let counting = ["run", "--package", "weir-testkit", "--example", "hot_path", "--"];
-    cargo_runs(&[&counting[..], &["target/release/weir", "crates/weir/hot_path.limits"]].concat())
+    let mut count = Command::new(cargo());
+    count.current_dir(root()).args(counting).args(["target/release/weir", "crates/weir/hot_path.limits"]);
+    let status = count.status().context("cargo could not be started")?;
+    ensure!(status.success(), "cargo {} failed ({status})", counting.join(" "));
+    Ok(())
+}
+
+/// Builds what is measured and what measures, and runs it.
+fn bench(arguments: &[OsString]) -> Result<()> {
+    let asks = |names: &[&str]| {
+        let mut texts = arguments.iter().filter_map(|argument| argument.to_str());
+        texts.any(|text| names.iter().any(|name| text.split('=').next() == Some(*name)))
+    };
+    let only_help = asks(&["--help", "-h"]);
+    // Apart, so that what is measured has the features of a build that is shipped, and none of the benchmark's.
+    if !only_help && !asks(&["--weir"]) {
+        build_release("weir")?;
+    }
+    build_release("weir-bench")?;
+    let mut command = Command::new(root().join("target/release/weir-bench"));
+    command.args(arguments);
+    if !only_help {
+        command.envs(tools::install_for_benchmarks(&root())?.variables());
+    }
+    let status = command.status().context("the benchmark could not be started")?;
+    ensure!(status.success(), "the benchmark failed ({status})");
+    Ok(())
+}
+
+fn build_release(package: &str) -> Result<()> {
+    let mut build = Command::new(cargo());
+    build.current_dir(root()).args(["build", "--release", "--package", package]);
+    // Cargo tells this program about itself; ring would take that for a change and be built anew, with all above it.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            build.env_remove(&*name);
+        }
+    }
+    let status = build.status();
+    ensure!(status.context("cargo could not be started")?.success(), "{package} could not be built");
+    Ok(())
 }
 
 /// The workspace's folder.

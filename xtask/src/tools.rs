@@ -1,11 +1,12 @@
-//! The clients that tests drive, pinned, and installed below `target/test-tools` by the package clients of
-//! this machine (npm, pip and go) from wherever these are set up to fetch; and PostgreSQL, which is the
-//! machine's own. A second run installs nothing.
+//! The clients that tests drive and the servers that benchmarks compare with, pinned, and installed below
+//! `target/test-tools` by the package clients of this machine (npm, pip and go) from wherever these are set up to
+//! fetch; PostgreSQL, nginx and wrk are the machine's own. A second run installs nothing.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// Every tool and its version. The newest of each line that runs on node 20 and Python 3.11; the AWS tools
@@ -36,7 +37,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "hatch", source: Source::Pip(&["hatch==1.18.2"]), program: "hatch" },
     Tool { name: "flit", source: Source::Pip(&["flit==4.2.0"]), program: "flit" },
     // The programs, of which tests need several, lie in one folder.
-    Tool { name: "postgresql", source: Source::Debian("postgresql"), program: "" },
+    Tool { name: "postgresql", source: Source::Debian("postgresql", newest_postgresql), program: "" },
     // An S3 server over a plain folder (Apache-2.0), so that tests can look at objects and damage them.
     Tool {
         name: "versitygw",
@@ -44,6 +45,27 @@ const TOOLS: &[Tool] = &[
         program: "versitygw",
     },
 ];
+
+/// What benchmarks need beside some of the clients: the limit of what is possible, a load generator, rivals.
+const BENCH_TOOLS: &[Tool] = &[
+    Tool { name: "nginx", source: Source::Debian("nginx-light", nginx), program: "" },
+    Tool { name: "wrk", source: Source::Debian("wrk", wrk), program: "" },
+    Tool {
+        name: "verdaccio",
+        // A dependency names a tag of this package that not every registry carries.
+        source: Source::NpmOverriding {
+            package: "verdaccio",
+            version: "6.10.4",
+            overrides: r#"{ "node-fetch": "2.7.0" }"#,
+        },
+        program: "verdaccio",
+    },
+    // Verdaccio does not run with what other tools run with.
+    Tool { name: "node22", source: Source::Npm { package: "node", version: "22.23.3" }, program: "node" },
+    Tool { name: "proxpi", source: Source::Pip(&["proxpi==1.3.1", "gunicorn==27.0.1"]), program: "gunicorn" },
+];
+/// The clients that benchmarks install with.
+const BENCH_CLIENTS: &[&str] = &["npm11", "pip", "uv"];
 
 /// Where Debian and Ubuntu put the programs of each version of PostgreSQL.
 const POSTGRESQL: &str = "/usr/lib/postgresql";
@@ -60,13 +82,19 @@ enum Source {
         package: &'static str,
         version: &'static str,
     },
+    /// With versions of what it needs that are not those it asks for, as JSON.
+    NpmOverriding {
+        package: &'static str,
+        version: &'static str,
+        overrides: &'static str,
+    },
     Pip(&'static [&'static str]),
     Go {
         module: &'static str,
         version: &'static str,
     },
-    /// A package of the machine, at whatever version its release has.
-    Debian(&'static str),
+    /// A package of the machine, at whatever version its release has, and where it is when it is there.
+    Debian(&'static str, fn() -> Option<PathBuf>),
     /// Comes with another tool.
     With(&'static str),
 }
@@ -95,8 +123,22 @@ impl Installed {
     }
 }
 
-/// Installs what is not there at its version, all at once, with one line for each tool.
+/// Installs the tools of the tests, and leaves a list of them for a plain `cargo test`.
 pub(crate) fn install_all(root: &Path) -> Result<Installed> {
+    let (folder, installed) = install(root, &TOOLS.iter().collect::<Vec<_>>())?;
+    let list = installed.present.iter().map(|(name, path)| format!("{name}={}\n", path.display()));
+    fs_err::write(folder.join("list"), list.collect::<String>())?;
+    Ok(installed)
+}
+
+/// Installs the tools of the benchmarks.
+pub(crate) fn install_for_benchmarks(root: &Path) -> Result<Installed> {
+    let clients = TOOLS.iter().filter(|tool| BENCH_CLIENTS.contains(&tool.name));
+    install(root, &clients.chain(BENCH_TOOLS).collect::<Vec<_>>()).map(|(_, installed)| installed)
+}
+
+/// Installs what is not there at its version, all at once, with one line for each tool.
+fn install(root: &Path, tools: &[&Tool]) -> Result<(PathBuf, Installed)> {
     let folder = root.join("target/test-tools");
     fs_err::create_dir_all(&folder)?;
     // It may be a link to a folder that several clones share.
@@ -104,12 +146,12 @@ pub(crate) fn install_all(root: &Path) -> Result<Installed> {
     let mut installed = Installed { present: Vec::new(), absent: Vec::new() };
     std::thread::scope(|scope| {
         let running: Vec<_> =
-            TOOLS.iter().map(|tool| (tool, scope.spawn(|| tool.install(&folder)))).collect();
+            tools.iter().map(|tool| (tool, scope.spawn(|| tool.install(&folder)))).collect();
         for (tool, thread) in running {
             match thread.join().expect("installing does not panic") {
                 Ok(()) => installed.present.push((tool.name, tool.path(&folder))),
                 Err(error) => {
-                    eprintln!("tool {}: ABSENT, its tests are skipped: {error:#}", tool.name);
+                    eprintln!("tool {}: ABSENT, what needs it is skipped: {error:#}", tool.name);
                     installed.absent.push(tool.name);
                 }
             }
@@ -122,9 +164,7 @@ pub(crate) fn install_all(root: &Path) -> Result<Installed> {
         }
         there
     });
-    let list = installed.present.iter().map(|(name, path)| format!("{name}={}\n", path.display()));
-    fs_err::write(folder.join("list"), list.collect::<String>())?;
-    Ok(installed)
+    Ok((folder, installed))
 }
 
 impl Tool {
@@ -133,20 +173,23 @@ impl Tool {
     }
 
     fn path(&self, tools: &Path) -> PathBuf {
-        if let Source::Debian(_) = self.source {
-            return newest_postgresql().unwrap_or_default();
-        }
-        let below = if let Source::Npm { .. } = self.source { "node_modules/.bin" } else { "bin" };
+        let below = match self.source {
+            Source::Debian(_, find) => return find().unwrap_or_default(),
+            Source::Npm { .. } | Source::NpmOverriding { .. } => "node_modules/.bin",
+            Source::Pip(_) | Source::Go { .. } | Source::With(_) => "bin",
+        };
         self.folder(tools).join(below).join(self.program)
     }
 
     /// What is to be installed, as one line; also written down when it is.
     fn wanted(&self) -> String {
         match &self.source {
-            Source::Npm { package, version } => format!("{package}@{version}"),
+            Source::Npm { package, version } | Source::NpmOverriding { package, version, .. } => {
+                format!("{package}@{version}")
+            }
             Source::Pip(packages) => packages.join(" "),
             Source::Go { module, version } => format!("{module}@{version}"),
-            Source::Debian(package) => format!("{package} of this machine"),
+            Source::Debian(package, _) => format!("{package} of this machine"),
             Source::With(other) => format!("with {other}"),
         }
     }
@@ -154,8 +197,8 @@ impl Tool {
     fn install(&self, tools: &Path) -> Result<()> {
         match self.source {
             Source::With(_) => return Ok(()),
-            Source::Debian(package) => return install_postgresql(self.name, package),
-            Source::Npm { .. } | Source::Pip(_) | Source::Go { .. } => {}
+            Source::Debian(package, find) => return install_with_apt(self.name, package, find),
+            Source::Npm { .. } | Source::NpmOverriding { .. } | Source::Pip(_) | Source::Go { .. } => {}
         }
         let (folder, wanted) = (self.folder(tools), self.wanted());
         let stamp = folder.join("installed");
@@ -169,21 +212,27 @@ impl Tool {
         }
         fs_err::create_dir_all(&folder)?;
         match &self.source {
-            Source::Npm { .. } => install_with_npm(&folder, &wanted)?,
+            Source::Npm { .. } => install_with_npm(&folder, &wanted, "{}")?,
+            Source::NpmOverriding { overrides, .. } => install_with_npm(&folder, &wanted, overrides)?,
             Source::Pip(packages) => install_with_pip(&folder, packages)?,
             Source::Go { .. } => install_with_go(&folder, &wanted)?,
-            Source::Debian(_) | Source::With(_) => {}
+            Source::Debian(..) | Source::With(_) => {}
         }
-        run(Command::new(self.path(tools)).arg("--version")).context("it is installed but does not run")?;
+        // Verdaccio runs with another node than the machine's.
+        if !matches!(self.source, Source::NpmOverriding { .. }) {
+            run(Command::new(self.path(tools)).arg("--version"))
+                .context("it is installed but does not run")?;
+        }
         fs_err::write(&stamp, &wanted)?;
         eprintln!("tool {}: {wanted} installed in {:.1} s", self.name, start.elapsed().as_secs_f32());
         Ok(())
     }
 }
 
-fn install_with_npm(folder: &Path, package: &str) -> Result<()> {
+fn install_with_npm(folder: &Path, package: &str, overrides: &str) -> Result<()> {
     // A manifest keeps npm from climbing to a project above.
-    fs_err::write(folder.join("package.json"), "{ \"private\": true }\n")?;
+    let manifest = format!("{{ \"private\": true, \"overrides\": {overrides} }}\n");
+    fs_err::write(folder.join("package.json"), manifest)?;
     let mut npm = Command::new("npm");
     npm.current_dir(folder).args(["install", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"]);
     run(npm.arg("--prefix").arg(folder).arg(package))
@@ -223,15 +272,32 @@ pub(crate) fn install_valgrind() -> Result<()> {
     run(Command::new("valgrind").arg("--version")).context("valgrind is installed but does not run")
 }
 
-fn install_postgresql(name: &str, package: &str) -> Result<()> {
-    if let Some(there) = newest_postgresql() {
+fn nginx() -> Option<PathBuf> {
+    // Not in the PATH of every user.
+    program("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.exists()))
+}
+
+fn wrk() -> Option<PathBuf> {
+    program("wrk")
+}
+
+/// A program in the folders of `PATH`.
+fn program(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// One at a time, because apt holds a lock.
+static APT: Mutex<()> = Mutex::new(());
+
+fn install_with_apt(name: &str, package: &str, find: fn() -> Option<PathBuf>) -> Result<()> {
+    if let Some(there) = find() {
         eprintln!("tool {name}: {} is there", there.display());
         return Ok(());
     }
     let start = Instant::now();
     apt_get(package)?;
-    let there =
-        newest_postgresql().context("it is installed but its programs are not where they should be")?;
+    let there = find().context("it is installed but its programs are not where they should be")?;
     eprintln!("tool {name}: {} installed in {:.1} s", there.display(), start.elapsed().as_secs_f32());
     Ok(())
 }
@@ -242,6 +308,7 @@ fn apt_get(package: &str) -> Result<()> {
         fs_err::metadata("/proc/self")?.uid() == 0,
         "it is not here; `apt-get install {package}` brings it, which only root may run"
     );
+    let _turn = APT.lock();
     let apt = |arguments: &[&str]| {
         run(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
     };

@@ -46,11 +46,21 @@ pub enum Tool {
     Postgresql,
     /// An S3 server over a folder.
     Versitygw,
+    /// nginx, of benchmarks alone; so are the following.
+    Nginx,
+    /// wrk, which repeats a request.
+    Wrk,
+    /// Verdaccio, another npm registry.
+    Verdaccio,
+    /// The node that Verdaccio needs.
+    Node22,
+    /// The server under which proxpi, another Python index, runs.
+    Proxpi,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::Aws,
         Self::Python,
         Self::Npm10,
@@ -68,6 +78,11 @@ impl Tool {
         Self::Flit,
         Self::Postgresql,
         Self::Versitygw,
+        Self::Nginx,
+        Self::Wrk,
+        Self::Verdaccio,
+        Self::Node22,
+        Self::Proxpi,
     ];
 
     /// The name in messages and in `WEIR_TEST_ABSENT`.
@@ -90,6 +105,11 @@ impl Tool {
             Self::Flit => "flit",
             Self::Postgresql => "postgresql",
             Self::Versitygw => "versitygw",
+            Self::Nginx => "nginx",
+            Self::Wrk => "wrk",
+            Self::Verdaccio => "verdaccio",
+            Self::Node22 => "node22",
+            Self::Proxpi => "proxpi",
         }
     }
 
