@@ -107,8 +107,12 @@ async fn run(arguments: &Arguments) -> Result<()> {
         disturbed: 0,
         patience: meter::PATIENCE,
     };
-    run.all().await?;
-    let curves = if arguments.growth { growth::run(&mut run, &weirs[0].1).await? } else { Vec::new() };
+    // What was measured before something failed is told and kept all the same.
+    let mut ended = run.all().await;
+    let mut curves = Vec::new();
+    if arguments.growth && ended.is_ok() {
+        ended = growth::run(&mut run, &weirs[0].1, &mut curves).await;
+    }
 
     let report = Report {
         at: now(),
@@ -136,9 +140,10 @@ async fn run(arguments: &Arguments) -> Result<()> {
     }
     eprintln!("results: {}", file.display());
     if arguments.write_docs {
-        report.write_docs(&root)?;
+        ended?;
+        return report.write_docs(&root);
     }
-    Ok(())
+    ended
 }
 
 /// Two runs at once would measure each other, and write into the same folders.
