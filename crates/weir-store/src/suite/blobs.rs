@@ -126,9 +126,7 @@ async fn a_blob_in_a_folder_can_be_sent_as_a_file() {
         let spooled = store.spool().take(data.clone()).await.expect("spooled");
         store.blobs().keep(&key(&data), spooled, Durability::Later).await.expect("kept");
         let blob = store.blobs().open(&key(&data)).await.expect("an answer").expect("a blob");
-        for (part, expected) in
-            [(0..length as u64, &data[..]), (3..4, &data[3..4]), (2..u64::MAX, &data[2..])]
-        {
+        for (part, expected) in [(0..length, &data[..]), (3..4, &data[3..4]), (2..u64::MAX, &data[2..])] {
             let read: Vec<_> =
                 blob.in_file(part).expect("a file").stream().try_collect().await.expect("read");
             assert!(read.concat() == expected);
