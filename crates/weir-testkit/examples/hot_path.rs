@@ -80,7 +80,8 @@ async fn publish(weir: &Weir, token: &str) {
 fn wrapper(folder: &Path, binary: &Path) -> std::path::PathBuf {
     let script = folder.join("weir-under-callgrind");
     let text = format!(
-        "#!/bin/sh\nexec valgrind --tool=callgrind --instr-atstart=no --callgrind-out-file={}/counts {} \"$@\"\n",
+        "#!/bin/sh\n# With settings of its own for memory it does not start itself anew, out of valgrind's sight.\n\
+         export GLIBC_TUNABLES=glibc.malloc.arena_max=2\nexec valgrind --tool=callgrind --instr-atstart=no --callgrind-out-file={}/counts {} \"$@\"\n",
         folder.display(),
         binary.display()
     );

@@ -8,6 +8,7 @@ mod config;
 mod discovery;
 mod formats;
 mod http;
+mod memory;
 mod server;
 mod telemetry;
 mod tls;
@@ -22,6 +23,9 @@ const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    if matches!(cli.command, cli::Command::Serve(_)) {
+        memory::settle();
+    }
     // The one provider of this process; libraries that make clients of their own find it.
     let installed = rustls::crypto::ring::default_provider().install_default();
     drop(installed);

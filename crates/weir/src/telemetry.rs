@@ -53,10 +53,15 @@ pub(crate) fn start_logging(config: &Config) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&config.log_level).map_err(|error| {
         ConfigError(format!("log-level: '{}' is not understood: {error}", config.log_level))
     })?;
-    let lines = LogLines::start(std::io::stderr())
-        .map_err(|error| ConfigError(format!("the log cannot be started: {error}")))?;
     let format = if config.log_json { LogFormat::Json } else { LogFormat::Text };
-    let lines = LOG.get_or_init(|| (lines, format)).0.clone();
+    let lines = match LOG.get() {
+        Some((lines, _)) => lines.clone(),
+        None => {
+            let lines = LogLines::start(std::io::stderr())
+                .map_err(|error| ConfigError(format!("the log cannot be started: {error}")))?;
+            LOG.get_or_init(|| (lines, format)).0.clone()
+        }
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || lines.clone())

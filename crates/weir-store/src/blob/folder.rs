@@ -195,8 +195,9 @@ impl Folder {
     }
 
     pub(crate) fn delete(&self, key: &BlobKey) -> Result<(), BlobError> {
+        let removed = fs_err::remove_file(self.root.join(key.path()));
         self.handles.forget(key);
-        match fs_err::remove_file(self.root.join(key.path())) {
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -251,7 +252,9 @@ impl Folder {
     }
 
     pub(crate) fn delete_all(&self, path: &str) -> Result<(), BlobError> {
-        match fs_err::remove_dir_all(self.root.join(path)) {
+        let removed = fs_err::remove_dir_all(self.root.join(path));
+        self.handles.forget_all();
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(()),
         }

@@ -34,8 +34,8 @@ impl Handle {
     }
 }
 
-/// Open files in two generations: one that is asked for moves to the young one, and when that is full the old one is
-/// closed.
+/// Open files in two generations: one that is asked for moves to the young one, and with every one that comes there an
+/// old one is closed, so that the old are gone when the young take their place.
 #[derive(Debug, Default)]
 pub(super) struct Handles {
     most: usize,
@@ -46,6 +46,19 @@ pub(super) struct Handles {
 struct Generations {
     young: HashMap<BlobKey, Handle>,
     old: HashMap<BlobKey, Handle>,
+}
+
+impl Generations {
+    /// Adds a young one; what is closed for it is given back, to be dropped when nobody waits.
+    #[must_use]
+    fn add(&mut self, key: &BlobKey, handle: Handle, most: usize) -> [Option<Handle>; 2] {
+        if self.young.len() >= most / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let oldest = self.old.keys().next().cloned();
+        let closed = oldest.and_then(|key| self.old.remove(&key));
+        [closed, self.young.insert(key.clone(), handle)]
+    }
 }
 
 impl Handles {
@@ -60,41 +73,44 @@ impl Handles {
 
     pub(super) fn get(&self, key: &BlobKey) -> Option<Handle> {
         let mut generations = self.lock();
+        let mut closed = [None, None];
         let handle = match generations.young.get(key) {
             Some(handle) => handle.clone(),
             None => {
                 let handle = generations.old.remove(key)?;
-                generations.young.insert(key.clone(), handle.clone());
+                closed = generations.add(key, handle.clone(), self.most);
                 handle
             }
         };
+        drop(generations);
+        drop(closed);
         if handle.opened.elapsed() < LOOK_AGAIN {
             return Some(handle);
         }
-        generations.young.remove(key);
+        self.forget(key);
         None
     }
 
     pub(super) fn put(&self, key: &BlobKey, handle: Handle) {
-        let mut generations = self.lock();
-        if generations.young.len() >= self.most / 2 {
-            let full = std::mem::take(&mut generations.young);
-            let closed = std::mem::replace(&mut generations.old, full);
-            drop(generations);
-            // Closing takes a while; others need not wait for it.
-            drop(closed);
-            generations = self.lock();
-        }
         if self.most > 1 {
-            generations.young.insert(key.clone(), handle);
+            let closed = self.lock().add(key, handle, self.most);
+            drop(closed);
         }
     }
 
-    /// Closes one, where it is known that its file is to go.
+    /// Closes one, when its file is gone or another.
     pub(super) fn forget(&self, key: &BlobKey) {
         let mut generations = self.lock();
-        generations.young.remove(key);
-        generations.old.remove(key);
+        let closed = (generations.young.remove(key), generations.old.remove(key));
+        drop(generations);
+        // The last one to close a removed file frees its blocks.
+        drop(closed);
+    }
+
+    /// Closes all, when many files are gone.
+    pub(super) fn forget_all(&self) {
+        let closed = std::mem::take(&mut *self.lock());
+        drop(closed);
     }
 }
 
@@ -108,20 +124,36 @@ mod tests {
     }
 
     #[test]
-    fn those_in_use_stay_within_the_bound() {
+    fn those_in_use_stay_and_all_stay_within_the_bound() {
         let file = Arc::new(File::from_parts(tempfile::tempfile().unwrap(), "file"));
+        let open = || Arc::strong_count(&file) - 1;
         let handles = Handles::new(10);
+        let mut found = 0;
         for number in 0..100 {
             handles.put(&key(number), Handle::new(file.clone(), 1));
-            assert!(handles.get(&key(0)).is_some(), "{number}");
+            assert!(open() <= 10, "{number}: {} open", open());
+            match handles.get(&key(0)) {
+                Some(_) => found += 1,
+                // It may be the old one that is closed.
+                None => handles.put(&key(0), Handle::new(file.clone(), 1)),
+            }
         }
+        assert!(found > 80, "{found} of 100");
         assert!(handles.get(&key(50)).is_none());
-        let open = Arc::strong_count(&file) - 1;
-        assert!(open <= 11, "{open}");
         handles.forget(&key(0));
         assert!(handles.get(&key(0)).is_none());
+        // Also when all of the old ones are asked for between two that are new.
+        for number in 200..300 {
+            handles.put(&key(number), Handle::new(file.clone(), 1));
+            for other in 200..number {
+                let _ = handles.get(&key(other));
+            }
+            assert!(open() <= 10, "{number}: {} open", open());
+        }
+        handles.forget_all();
+        assert_eq!(open(), 0);
         let none = Handles::new(0);
-        none.put(&key(1), Handle::new(file, 1));
+        none.put(&key(1), Handle::new(file.clone(), 1));
         assert!(none.get(&key(1)).is_none());
     }
 }

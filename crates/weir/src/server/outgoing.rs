@@ -1,5 +1,5 @@
 //! The body of an answer as a connection sends it: a file as a file where the connection can, window by window, each
-//! of them in the kernel's memory before it is sent; everything else as bytes.
+//! of them read into the kernel's memory first where a look says that it is not there; everything else as bytes.
 
 use super::room::Busy;
 use super::wire::{Lane, Piece};
@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use weir_protocol::BodyError;
 use weir_registry::FileRange;
 
-/// What is sent of a file at once.
-const WINDOW: u64 = 1 << 20;
+/// What is handed over of a file at once: the log line is written when the last of it is, so it is not much.
+const WINDOW: u64 = 256 << 10;
 
 /// A body that keeps its connection busy until it is dropped.
 pub(crate) struct Outgoing {
@@ -25,6 +25,7 @@ pub(crate) struct Outgoing {
 struct Sending {
     rest: FileRange,
     lane: Lane,
+    begun: bool,
     /// Reads the next window from the disk.
     reading: Option<JoinHandle<io::Result<()>>>,
 }
@@ -32,15 +33,20 @@ struct Sending {
 impl Outgoing {
     /// A body for a connection; with a lane files are sent on it.
     pub(crate) fn new(mut body: Logged, busy: Busy, lane: Option<&Lane>) -> Self {
-        let file = lane
-            .filter(|_| FileRange::can_be_sent())
-            .and_then(|lane| Some(Sending { rest: body.take_file()?, lane: lane.clone(), reading: None }));
+        let file = lane.filter(|_| FileRange::can_be_sent()).and_then(|lane| {
+            Some(Sending { rest: body.take_file()?, lane: lane.clone(), begun: false, reading: None })
+        });
         Self { body, file, _busy: busy }
     }
 }
 
 impl Sending {
     fn poll_window(&mut self, context: &mut Context<'_>) -> Poll<io::Result<FileRange>> {
+        if !self.begun && !self.lane.is_empty() {
+            // Its placeholders would be taken for ours.
+            return Poll::Ready(Err(io::Error::other("a file of an earlier answer was not sent")));
+        }
+        self.begun = true;
         if let Some(reading) = &mut self.reading {
             let read = ready!(Pin::new(reading).poll(context));
             self.reading = None;

@@ -81,6 +81,11 @@ impl Lane {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nothing is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Sends a part of a file; gives what stands for it.
     pub(crate) fn push(&self, part: FileRange) -> Piece {
         // A window is far below what a `usize` holds.

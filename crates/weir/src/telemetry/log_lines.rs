@@ -1,7 +1,8 @@
 //! Log lines on their way to standard error: a thread writes them, all that have come meanwhile in one call, so that
-//! no request waits for the log. Lines keep their order; when whoever reads them is slow, requests wait after all.
+//! no request waits for the log. Lines keep their order; when whoever reads them is too slow, lines are left out, and
+//! how many is told.
 
-use super::redacted::Redacted;
+use super::redacted::redact;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,8 @@ struct Shared {
 #[derive(Default)]
 struct Waiting {
     lines: Vec<u8>,
+    /// Lines that were left out since the last that was not.
+    left_out: u64,
     /// The thread waits for lines.
     idle: bool,
 }
@@ -36,9 +39,7 @@ impl LogLines {
     pub(super) fn start(place: impl Write + Send + 'static) -> io::Result<Self> {
         let lines = Self::default();
         let shared = lines.0.clone();
-        std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || shared.write_all_to(Redacted(place)))?;
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_all_to(place))?;
         Ok(lines)
     }
 
@@ -69,10 +70,23 @@ impl Shared {
             std::mem::swap(&mut lines, &mut waiting.lines);
             drop(waiting);
             self.written.notify_all();
-            // Nobody is left to be told that the log cannot be written.
-            let _ = place.write_all(&lines);
+            write_patiently(&mut place, &redact(&lines));
             lines.clear();
             std::thread::sleep(TOGETHER);
+        }
+    }
+}
+
+/// Writes everything, also where the place takes nothing for a while; gives up when it is gone.
+fn write_patiently(place: &mut impl Write, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match place.write(bytes) {
+            Ok(0) => return,
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(TOGETHER),
+            // Nobody is left to be told that the log cannot be written.
+            Err(_) => return,
         }
     }
 }
@@ -80,8 +94,14 @@ impl Shared {
 impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut waiting = self.0.lock();
-        while waiting.lines.len() > MOST {
-            waiting = self.0.written.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        if waiting.lines.len() > MOST {
+            waiting.left_out += 1;
+            return Ok(line.len());
+        }
+        let left_out = std::mem::take(&mut waiting.left_out);
+        if left_out > 0 {
+            let told = format!("{left_out} log lines were left out: whoever reads this log is too slow\n");
+            waiting.lines.extend_from_slice(told.as_bytes());
         }
         waiting.lines.extend_from_slice(line);
         let wake = std::mem::take(&mut waiting.idle);
@@ -101,14 +121,20 @@ impl Write for LogLines {
 mod tests {
     use super::*;
 
+    /// Takes some bytes of each call, and every other time none.
     #[derive(Clone, Default)]
-    struct Slow(Arc<Mutex<Vec<u8>>>);
+    struct Slow(Arc<Mutex<(Vec<u8>, bool)>>);
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            std::thread::sleep(Duration::from_millis(1));
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
+            let mut taken = self.0.lock().unwrap();
+            taken.1 = !taken.1;
+            if taken.1 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let count = bytes.len().min(100_000);
+            taken.0.extend_from_slice(&bytes[..count]);
+            Ok(count)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -125,7 +151,7 @@ mod tests {
                 let mut lines = lines.clone();
                 std::thread::spawn(move || {
                     for number in 0..500 {
-                        let line = format!("{thread} {number:05} {}\n", "x".repeat(2_000));
+                        let line = format!("{thread} {number:05} {}\n", "x".repeat(400));
                         lines.write_all(line.as_bytes()).unwrap();
                     }
                 })
@@ -135,11 +161,30 @@ mod tests {
             thread.join().unwrap();
         }
         lines.flush(Duration::from_secs(20));
-        let written = String::from_utf8(slow.0.lock().unwrap().clone()).unwrap();
+        let written = String::from_utf8(slow.0.lock().unwrap().0.clone()).unwrap();
         for thread in 0..4 {
             let own = written.lines().filter(|line| line.starts_with(&format!("{thread} ")));
             let numbers: Vec<u32> = own.map(|line| line[2..7].parse().unwrap()).collect();
             assert_eq!(numbers, (0..500).collect::<Vec<_>>());
         }
+    }
+    #[test]
+    fn lines_that_nobody_reads_are_left_out_and_counted() {
+        let slow = Slow::default();
+        let held = slow.0.lock().unwrap();
+        let mut lines = LogLines::start(slow.clone()).unwrap();
+        let line = format!("{}\n", "x".repeat(10_000));
+        for _ in 0..300 {
+            lines.write_all(line.as_bytes()).unwrap();
+        }
+        drop(held);
+        lines.flush(Duration::from_secs(20));
+        lines.write_all(b"the last\n").unwrap();
+        lines.flush(Duration::from_secs(20));
+        let written = String::from_utf8(slow.0.lock().unwrap().0.clone()).unwrap();
+        let told = written.lines().find(|line| line.contains("left out")).unwrap();
+        let count: usize = told.split(' ').next().unwrap().parse().unwrap();
+        assert_eq!(written.lines().filter(|line| line.starts_with("xx")).count() + count, 300);
+        assert!(written.ends_with("the last\n"), "{told}");
     }
 }

@@ -2,28 +2,14 @@
 //! before it leaves.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 
 /// How every token begins.
 const PREFIX: &[u8] = b"weir_";
 /// Fewer letters behind the prefix are a module's name; a token has 43.
 const FEWEST: usize = 20;
 
-/// Passes whole lines on, one or many at once, without the tokens in them.
-pub(super) struct Redacted<W>(pub(super) W);
-
-impl<W: Write> Write for Redacted<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(&redact(line))?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-fn redact(line: &[u8]) -> Cow<'_, [u8]> {
+/// Whole lines, one or many, without the tokens in them.
+pub(super) fn redact(line: &[u8]) -> Cow<'_, [u8]> {
     let mut clean = Vec::new();
     let mut rest = line;
     while let Some(at) = memchr::memmem::find(rest, PREFIX) {
@@ -50,9 +36,7 @@ mod tests {
     use super::*;
 
     fn check(line: &str, expected: &str) {
-        let mut written = Vec::new();
-        Redacted(&mut written).write_all(line.as_bytes()).expect("memory can be written");
-        assert_eq!(String::from_utf8(written).expect("it was text"), expected);
+        assert_eq!(String::from_utf8_lossy(&redact(line.as_bytes())), expected);
     }
 
     #[test]
