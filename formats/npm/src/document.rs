@@ -1,7 +1,7 @@
 //! A public registry's package document (the full packument), read once: versions as ranges into it.
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -20,8 +20,11 @@ pub(crate) fn read(package: &PackageName, document: Bytes) -> Result<RemotePacka
             "the public registry answered the request for npm package {name} with {what}"
         ))
     };
-    if document.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'<') {
-        return Err(wrong("HTML instead of a package document"));
+    match document.iter().find(|b| !b.is_ascii_whitespace()) {
+        Some(b'{') => {}
+        Some(b'<') => return Err(wrong("HTML instead of a package document")),
+        // Arrays, too: `Facts` would take one by the order of its members.
+        _ => return Err(wrong("something that is not a JSON object")),
     }
     // Nearly all of it is its versions, so they are read on the first pass where they are what they should be.
     let facts = serde_json::from_slice(&document).or_else(|_| Facts::of_any_object(&document));
@@ -67,11 +70,11 @@ struct Facts<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "_id")]
     id: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "dist-tags")]
+    #[serde(borrow, default, rename = "dist-tags", deserialize_with = "present")]
     tags: Option<Option<RawObject<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
     versions: Option<Option<RawObject<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "present")]
     time: Option<Option<RawObject<'a>>>,
 }
 
@@ -88,6 +91,11 @@ impl<'a> Facts<'a> {
             time: object("time"),
         })
     }
+}
+
+/// A member that is there, be it `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<RawObject<'de>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 fn text(value: &RawValue) -> Option<String> {
@@ -190,6 +198,8 @@ mod tests {
             "",
             "  <!doctype html><title>Sign in</title>",
             "[]",
+            r#"["widget", null, {}, {"1.0.0": {"dist": {"tarball": "http://example.test/w.tgz"}}}, {}]"#,
+            r#" ["widget", "widget", {}, {}, {}]"#,
             "null",
             "{",
             "\u{feff}{}",
@@ -211,6 +221,19 @@ mod tests {
     fn a_package_whose_versions_were_all_removed_has_none() {
         let text = r#"{"name": "widget", "time": {"unpublished": {"versions": ["1.0.0"]}}}"#;
         assert!(read(&package(), Bytes::from_static(text.as_bytes())).unwrap().versions.is_empty());
+    }
+
+    #[test]
+    fn members_that_are_null_hold_nothing() {
+        for text in [
+            r#"{"name": "widget", "versions": null}"#,
+            r#"{"name": null, "_id": "widget", "dist-tags": null, "versions": null, "time": null}"#,
+            "\n\t{\"time\": null}",
+            r#"{"name": "widget", "versions": null, "time": []}"#,
+        ] {
+            let remote = read(&package(), Bytes::from_static(text.as_bytes())).unwrap();
+            assert!(remote.versions.is_empty() && remote.tags.is_empty(), "{text}");
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub(crate) struct IndexCache {
 }
 
 /// Indexes made from more bytes than this are large: two are rendered at a time.
-const LARGE: usize = 8 * 1024 * 1024;
+pub(super) const LARGE: usize = 8 * 1024 * 1024;
 
 impl IndexCache {
     pub(crate) fn new(most_bytes: usize, folder: Option<PathBuf>) -> Self {
@@ -175,5 +175,46 @@ impl IndexCache {
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // Nor is this one.
         self.rendering.clone().acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_core::{Error, FormatName};
+
+    /// Whether an index of 6 MiB of gzip is kept within 8 MiB, where `cache` is what it is.
+    fn is_kept(cache: PathBuf) -> bool {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            b' ' + (state >> 58) as u8
+        };
+        let text: Vec<u8> = (0..8 << 20).map(|_| next()).collect();
+        let indexes = IndexCache::new(8 << 20, Some(cache));
+        let packers = &indexes.packers;
+        let rendered = packers.pack("a/b", |out| out.write_all(&text).map_err(Error::internal)).unwrap();
+        let entry = IndexEntry {
+            rendered: Arc::new(rendered),
+            stamps: Stamps { content: (0, 0), holdings: 0 },
+            fingerprint: Digest::of(b""),
+            fresh_until: None,
+            made_at: Timestamp::UNIX_EPOCH,
+            changes_at: None,
+            stale_s: None,
+        };
+        let (repository, variant) =
+            (Id::from("r"), Variant { content_type: "a/b", base: "http://localhost/" });
+        let package = PackageName::new(FormatName::new("npm"), None, "wide").unwrap();
+        indexes.put_index(IndexKey::of(&repository, &package, variant), entry);
+        indexes.index(&repository, &package, variant).is_some()
+    }
+
+    #[test]
+    fn a_large_index_that_no_file_takes_is_not_kept_beyond_the_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(is_kept(folder.path().join("cache")), "a file takes little of the bound");
+        fs_err::write(folder.path().join("occupied"), "no folder").unwrap();
+        assert!(!is_kept(folder.path().join("occupied")));
     }
 }

@@ -1,7 +1,7 @@
 //! Rendered indexes: from memory while nothing they were made of changed, else made off the async threads. What stands
 //! in one is the format's business.
 
-use super::cache::{IndexEntry, IndexKey};
+use super::cache::{IndexEntry, IndexKey, LARGE};
 use super::rendered::Rendered;
 use super::{Freshness, PackageView};
 use crate::Registry;
@@ -118,16 +118,29 @@ impl Registry {
         })
     }
 
+    /// Documents are loaded after its turn has come, so that a request that waits holds none; how many bytes they
+    /// are is first an estimate.
     async fn render(&self, view: &PackageView, variant: Variant<'_>, render: Render) -> Result<Rendered> {
         let indexes = &self.inner.indexes;
-        let large = indexes.turn_for_large(view.rough_bytes()).await;
-        let view = self.with_metadata(view).await?;
+        let mut bytes = view.rough_bytes();
+        let (view, large, turn) = loop {
+            // In this order everywhere, or two could wait for each other.
+            let large = indexes.turn_for_large(bytes).await;
+            let turn = if bytes > INLINE { indexes.turn().await } else { None };
+            let most = [INLINE, LARGE].into_iter().find(|most| bytes <= *most).unwrap_or(usize::MAX);
+            match self.with_metadata_within(view, most).await? {
+                Some(view) => break (view, large, turn),
+                // More than was thought: it waits for another turn, without documents and without this one.
+                None => bytes = most.saturating_add(1),
+            }
+        };
+        let bytes = view.rough_bytes();
+        let large = large.filter(|_| bytes > LARGE);
         self.metrics().index_renders.inc();
         let packers = indexes.packers.clone();
-        if view.rough_bytes() <= INLINE {
+        if bytes <= INLINE {
             return packers.pack(variant.content_type, |out| render(&view, variant, out));
         }
-        let turn = indexes.turn().await;
         let (content_type, base) = (variant.content_type, variant.base.to_owned());
         // Held until it is done, also when nobody waits for it any more.
         let make = move || {
@@ -142,12 +155,16 @@ impl Registry {
 impl PackageView {
     /// About how many bytes an index is made from.
     fn rough_bytes(&self) -> usize {
-        let public: usize = self.remotes.values().map(|remote| remote.document.len()).sum();
         let held: usize = match self.metadata.len() {
             0 => self.records.iter().flatten().map(|(_, versions)| versions.len() * USUAL).sum(),
             _ => self.metadata.values().map(String::len).sum(),
         };
-        public + held
+        self.public_bytes() + held
+    }
+
+    /// Bytes of the public indexes among them.
+    pub(super) fn public_bytes(&self) -> usize {
+        self.remotes.values().map(|remote| remote.document.len()).sum()
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use weir_core::path::{HeldVersion, Node, Record, Stop, search_path};
 use weir_core::verdict::{KnownIndex, Outcome, PublicIndex, PublicVersion, Source, VersionOrder, decide};
-use weir_core::{Digest, Origin, PackageName, PublishTime, Result, TimeSource, Timestamp};
+use weir_core::{Digest, Error, Origin, PackageName, PublishTime, Result, TimeSource, Timestamp};
 use weir_store::rows::{AssetRow, Id, PackageRow, VersionRow};
 
 /// Documents of so many held versions are read at a time: as rows they are in memory once more.
@@ -127,6 +127,16 @@ impl Registry {
 
     /// The view with the documents of all held versions that it offers.
     pub(super) async fn with_metadata(&self, view: &PackageView) -> Result<PackageView> {
+        let loaded = self.with_metadata_within(view, usize::MAX).await?;
+        loaded.ok_or_else(|| Error::internal("the documents of a package take more than all memory"))
+    }
+
+    /// The same, unless all it is made from takes more than so many bytes: then what was read is let go.
+    pub(super) async fn with_metadata_within(
+        &self,
+        view: &PackageView,
+        most_bytes: usize,
+    ) -> Result<Option<PackageView>> {
         let mut wanted: Vec<Id> = Vec::new();
         let mut following: Vec<Id> = Vec::new();
         for decision in &view.verdict.versions {
@@ -141,18 +151,24 @@ impl Registry {
             }
         }
         let mut view = view.clone();
+        let mut bytes = view.public_bytes();
         if !wanted.is_empty() {
             let mut session = self.inner.store.read().await?;
             view.metadata.reserve(wanted.len());
             for some in wanted.chunks(AT_ONCE) {
-                view.metadata.extend(session.contents_metadata(some).await?);
+                let documents = session.contents_metadata(some).await?;
+                bytes += documents.iter().map(|(_, document)| document.len()).sum::<usize>();
+                if bytes > most_bytes {
+                    return Ok(None);
+                }
+                view.metadata.extend(documents);
             }
             view.files_here = following.iter().map(|content| (content.clone(), HashSet::new())).collect();
             for asset in session.assets_of(&following).await?.into_iter().filter(AssetRow::is_held) {
                 view.files_here.entry(asset.content).or_default().insert(asset.name);
             }
         }
-        Ok(view)
+        Ok((bytes <= most_bytes).then_some(view))
     }
 }
 

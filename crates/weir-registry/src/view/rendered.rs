@@ -12,7 +12,9 @@ use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
 use weir_core::{Error, Result};
 
 /// Documents below this many bytes are not worth compressing.
@@ -45,6 +47,8 @@ pub struct Rendered {
     /// One of the two is always there.
     identity: Option<Bytes>,
     gzip: Option<Packed>,
+    /// Turns to unpack a step, shared by all indexes.
+    unpacking: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -71,7 +75,7 @@ impl Rendered {
     pub fn gzip(&self) -> Option<Payload> {
         Some(match self.gzip.as_ref()? {
             Packed::Memory(bytes) => Payload::Memory(bytes.clone()),
-            Packed::File(file, length) => in_steps(FileReader::of(file), 0, *length),
+            Packed::File(file, length) => in_steps(FileReader::of(file), 0, *length, None),
         })
     }
 
@@ -79,16 +83,17 @@ impl Rendered {
     pub fn identity(&self, range: Option<Range<u64>>) -> Payload {
         let range = range.unwrap_or(0..self.length);
         let length = range.end - range.start;
+        let turns = Some(self.unpacking.clone());
         match (&self.identity, &self.gzip) {
             // Both ends lie within a length that is a `usize`.
             (Some(bytes), _) => Payload::Memory(bytes.slice(range.start as usize..range.end as usize)),
             (None, Some(Packed::Memory(bytes))) => {
                 let unpacked = flate2::bufread::GzDecoder::new(bytes.clone().reader());
-                in_steps(unpacked, range.start, length)
+                in_steps(unpacked, range.start, length, turns)
             }
             (None, Some(Packed::File(file, _))) => {
                 let unpacked = flate2::read::GzDecoder::new(FileReader::of(file));
-                in_steps(unpacked, range.start, length)
+                in_steps(unpacked, range.start, length, turns)
             }
             (None, None) => Payload::Memory(Bytes::new()),
         }
@@ -127,27 +132,62 @@ impl Read for FileReader {
     }
 }
 
-/// So many bytes behind those that are skipped, step by step off the async threads: a slow client holds none of them.
-fn in_steps(reader: impl Read + Send + 'static, skipped: u64, length: u64) -> Payload {
-    let steps = futures_util::stream::try_unfold(
-        (reader, skipped, length),
-        move |(mut reader, skipped, left)| async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            let step = move || {
-                if skipped > 0 {
-                    io::copy(&mut reader.by_ref().take(skipped), &mut io::sink())?;
+/// So many bytes behind those that are skipped, step by step off the async threads: a slow client holds none of them,
+/// nor a turn. Each step takes a turn where there are any, so that clients share the cores.
+fn in_steps(
+    reader: impl Read + Send + 'static,
+    skipped: u64,
+    length: u64,
+    turns: Option<Arc<Semaphore>>,
+) -> Payload {
+    let steps =
+        futures_util::stream::try_unfold((reader, skipped, length), move |(reader, skipped, left)| {
+            let turns = turns.clone();
+            async move {
+                let mut reader = reader;
+                let mut to_skip = skipped;
+                while to_skip > 0 {
+                    let size = to_skip.min(STEP as u64);
+                    let skip = move || {
+                        io::copy(&mut reader.by_ref().take(size), &mut io::sink())?;
+                        Ok(reader)
+                    };
+                    reader = step(turns.clone(), skip).await?;
+                    to_skip -= size;
                 }
-                let size = usize::try_from(left).unwrap_or(STEP).min(STEP);
-                let mut bytes = vec![0; size];
-                reader.read_exact(&mut bytes)?;
-                Ok::<_, io::Error>((Bytes::from(bytes), (reader, 0, left - size as u64)))
-            };
-            tokio::task::spawn_blocking(step).await.map_err(io::Error::other)?.map(Some)
-        },
-    );
+                if left == 0 {
+                    return Ok(None);
+                }
+                let read = move || {
+                    let size = usize::try_from(left).unwrap_or(STEP).min(STEP);
+                    let mut bytes = vec![0; size];
+                    reader.read_exact(&mut bytes)?;
+                    Ok((Bytes::from(bytes), (reader, 0, left - size as u64)))
+                };
+                step(turns, read).await.map(Some)
+            }
+        });
     Payload::Stream(length, steps.boxed())
+}
+
+/// Does a step off the async threads. Its turn is held until it is done, also when nobody waits for it any more.
+async fn step<T: Send + 'static>(
+    turns: Option<Arc<Semaphore>>,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let Some(turns) = turns else {
+        return tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
+    };
+    // A task of its own uses its turn when it comes; a client's may not be polled for as long as the client likes.
+    let in_turn = async move {
+        let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
+        let work = move || {
+            let _held = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    };
+    tokio::spawn(in_turn).await.map_err(io::Error::other)?
 }
 
 /// What compresses: its tables are large, so a few are kept for the next index.
@@ -156,11 +196,22 @@ pub(super) struct Packers {
     most_idle: usize,
     /// Where large documents go.
     folder: Option<PathBuf>,
+    /// Whether it was said that they cannot.
+    has_warned: Arc<AtomicBool>,
+    /// Turns to unpack a step of what was packed.
+    unpacking: Arc<Semaphore>,
 }
 
 impl Packers {
-    pub(super) fn new(most_idle: usize, folder: Option<PathBuf>) -> Self {
-        Self { idle: Mutex::default(), most_idle, folder }
+    /// As many may work at once as there are cores.
+    pub(super) fn new(cores: usize, folder: Option<PathBuf>) -> Self {
+        Self {
+            idle: Mutex::default(),
+            most_idle: cores,
+            folder,
+            has_warned: Arc::default(),
+            unpacking: Arc::new(Semaphore::new(cores)),
+        }
     }
 
     /// Keeps what `render` writes.
@@ -177,10 +228,16 @@ impl Packers {
             head: Vec::new(),
             has_begun: false,
             compress,
-            packed: Out { folder: self.folder.clone(), bytes: Vec::new(), file: None },
+            packed: Out {
+                folder: self.folder.clone(),
+                has_warned: self.has_warned.clone(),
+                bytes: Vec::new(),
+                file: None,
+            },
         };
         render(&mut sink)?;
-        let (rendered, mut compress) = sink.finish(content_type).map_err(Error::internal)?;
+        let (rendered, mut compress) =
+            sink.finish(content_type, self.unpacking.clone()).map_err(Error::internal)?;
         let mut idle = lock(&self.idle);
         if idle.len() < self.most_idle {
             compress.reset();
@@ -229,7 +286,11 @@ impl Write for Sink {
 }
 
 impl Sink {
-    fn finish(mut self, content_type: &'static str) -> io::Result<(Rendered, Compress)> {
+    fn finish(
+        mut self,
+        content_type: &'static str,
+        unpacking: Arc<Semaphore>,
+    ) -> io::Result<(Rendered, Compress)> {
         let base = hex::encode(&self.hash.finalize()[..16]);
         let gzip = if self.has_begun || self.head.len() >= SMALL {
             pack(&mut self.compress, &self.head, FlushCompress::Finish, &mut self.packed)?;
@@ -251,6 +312,7 @@ impl Sink {
             gzip_length_digits: gzip_length.map(|length| length.to_string().into()),
             identity: (!self.has_begun).then(|| Bytes::from(self.head)),
             gzip,
+            unpacking,
         };
         Ok((rendered, self.compress))
     }
@@ -279,6 +341,7 @@ fn pack(compress: &mut Compress, mut input: &[u8], flush: FlushCompress, out: &m
 /// a crash.
 struct Out {
     folder: Option<PathBuf>,
+    has_warned: Arc<AtomicBool>,
     bytes: Vec<u8>,
     file: Option<(File, u64)>,
 }
@@ -311,7 +374,14 @@ impl Out {
 
     /// A full disk keeps nobody from reading an index.
     fn back_to_memory(&mut self, error: &io::Error) -> io::Result<()> {
-        tracing::warn!(%error, "a large index stays in memory, since it cannot be written to a file");
+        // Said once: every large index would say it again.
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %error,
+                "large indexes stay in memory, and the largest are made anew for each request, since they cannot be \
+                 written to files in the cache folder; make room there, or let weir write to it"
+            );
+        }
         self.folder = None;
         if let Some((file, length)) = self.file.take() {
             let mut written = FileReader::of(&Arc::new(file)).take(length);
@@ -341,6 +411,7 @@ fn to_file(folder: &PathBuf, bytes: &[u8]) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
 
     /// Text that does not compress well, so that its gzip form is long.
     fn document(bytes: usize) -> Vec<u8> {
@@ -421,8 +492,39 @@ mod tests {
         fs_err::write(&occupied, "no folder").unwrap();
         let text = document(8 << 20);
         let packers = Packers::new(1, Some(occupied));
-        let rendered = packers.pack("a/b", |out| out.write_all(&text).map_err(Error::internal)).unwrap();
-        assert!(matches!(rendered.gzip, Some(Packed::Memory(_))));
-        assert!(bytes_of(rendered.identity(None)) == text);
+        for _ in 0..2 {
+            let rendered = packers.pack("a/b", |out| out.write_all(&text).map_err(Error::internal)).unwrap();
+            assert!(matches!(rendered.gzip, Some(Packed::Memory(_))));
+            assert!(rendered.weight() > IN_MEMORY, "it counts whole");
+            assert!(bytes_of(rendered.identity(None)) == text);
+            assert!(packers.has_warned.load(Ordering::Relaxed));
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_holds_no_turn_to_unpack() {
+        let text = document(5 * STEP);
+        let rendered = Rendered::of("a/b", &text).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let begun = || {
+            let Payload::Stream(_, mut chunks) = rendered.identity(Some(1..text.len() as u64)) else {
+                panic!("it is not kept as it is")
+            };
+            let first = runtime.block_on(chunks.next()).unwrap().unwrap();
+            assert!(first == text[1..=STEP]);
+            chunks
+        };
+        let slow: Vec<_> = (0..10).map(|_| begun()).collect();
+        assert_eq!(rendered.unpacking.available_permits(), 1);
+        let held = runtime.block_on(rendered.unpacking.acquire()).unwrap();
+        let Payload::Stream(_, mut chunks) = rendered.identity(None) else { panic!("nor is it here") };
+        let waiting = runtime.block_on(async { chunks.next().now_or_never().is_none() });
+        assert!(waiting, "another step waits for its turn");
+        drop(held);
+        drop(chunks);
+        for chunks in slow {
+            let rest: Vec<_> = runtime.block_on(chunks.collect());
+            assert!(rest.into_iter().flat_map(|chunk| chunk.unwrap()).eq(text[1 + STEP..].iter().copied()));
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Indexes of many megabytes: a public one, and one of hosted versions over a chain of three repositories. They are
-//! answered in every form, within a stated memory. 3,000 versions, or 20,000 with `WEIR_TEST_LONG`, of 4 kB each; what
-//! it took is printed.
+//! Indexes of many megabytes: a public one, one of hosted versions over a chain of three repositories, and several at
+//! once. They are answered in every form, within a stated memory. 3,000 versions, or 20,000 with `WEIR_TEST_LONG`, of
+//! 4 kB each, or 400 of 40 kB; what it took is printed.
 
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -23,10 +23,14 @@ fn versions() -> usize {
     if long() { 20_000 } else { 3_000 }
 }
 
-/// A manifest of about 4 kB that does not compress into nothing.
-fn manifest(name: &str, number: usize, tarball: &str) -> String {
+/// Parts of a manifest of about 4 kB, and of one of 40 kB.
+const USUAL: usize = 55;
+const LONG: usize = 620;
+
+/// A manifest of so many parts that does not compress into nothing.
+fn manifest(name: &str, number: usize, tarball: &str, parts: usize) -> String {
     let mut readme = String::new();
-    for part in 0..55 {
+    for part in 0..parts {
         let digest = weir_core::Digest::of(format!("{name} {number} {part}").as_bytes());
         let _ = write!(readme, "{digest} ");
     }
@@ -93,7 +97,11 @@ async fn every_form(weir: &Weir, token: &str, path: &str) -> Vec<u8> {
 
 #[track_caller]
 fn check_memory(weir: &Weir, idle: u64, document: usize) {
-    let most = idle * 1024 + 3 * document as u64 + ROOM;
+    check_peak(weir, idle * 1024 + 3 * document as u64 + ROOM);
+}
+
+#[track_caller]
+fn check_peak(weir: &Weir, most: u64) {
     let peak = peak(weir) * 1024;
     assert!(peak <= most, "peak {} MiB, of {} MiB", peak >> 20, most >> 20);
 }
@@ -108,7 +116,7 @@ async fn a_large_public_index_takes_little_more_memory_than_its_document() {
     for number in 0..versions {
         let tarball = format!("{}wide/-/wide-1.0.{number}.tgz", upstream.url());
         let comma = if number == 0 { "" } else { "," };
-        let _ = write!(document, r#"{comma}"1.0.{number}":{}"#, manifest("wide", number, &tarball));
+        let _ = write!(document, r#"{comma}"1.0.{number}":{}"#, manifest("wide", number, &tarball, USUAL));
     }
     document.push_str(r#"},"time":{"created":"2024-01-01T00:00:00.000Z"}}"#);
     let size = document.len();
@@ -124,18 +132,18 @@ async fn a_large_public_index_takes_little_more_memory_than_its_document() {
 /// Repositories of a chain, the asked one first.
 const CHAIN: [&str; 3] = ["main", "middle", "far"];
 
-/// Gives each repository of the chain a third of the versions, as publishing them would.
-async fn fill(data: &Path, versions: usize) {
+/// Spreads the versions over these repositories, as publishing them would.
+async fn fill(data: &Path, chain: &'static [&str], versions: usize, parts: usize) {
     let store = Store::open_folder(data, &SystemClock).await.expect("nobody has it open");
     let mut session = store.read().await.expect("a session");
     let domain = session.list_domains(None).await.expect("domains").remove(0).id;
     let repositories = session.repositories(&domain).await.expect("repositories");
     drop(session);
-    for (at, name) in CHAIN.into_iter().enumerate() {
+    for (at, name) in chain.iter().enumerate() {
         let name = RepositoryName::parse("repository", name).expect("a name");
         let repository = repositories.iter().find(|row| row.name == name).expect("it was made").id.clone();
         let domain = domain.clone();
-        let numbers: Vec<usize> = (at..versions).step_by(CHAIN.len()).collect();
+        let numbers: Vec<usize> = (at..versions).step_by(chain.len()).collect();
         let written = store.write(move |session| {
             Box::pin(async move {
                 let package = session.insert_package(&package_row(&repository)).await?.id;
@@ -143,7 +151,7 @@ async fn fill(data: &Path, versions: usize) {
                     let content = ContentRow {
                         id: id(),
                         domain: domain.clone(),
-                        metadata: manifest("deep", number, ""),
+                        metadata: manifest("deep", number, "", parts),
                         description: "{}".to_owned(),
                         parser: 1,
                         created_at: now(),
@@ -218,7 +226,7 @@ async fn many_hosted_versions_over_a_chain_take_little_more_memory_than_their_do
     }
     assert_eq!(weir.stop().await, Some(0));
     let versions = versions();
-    fill(&data, versions).await;
+    fill(&data, &CHAIN, versions, USUAL).await;
     let weir = builder.start().await;
     let (token, idle) = (weir.token("local").await, peak(&weir));
     let path = "/npm/d/local-000000000000/main/deep";
@@ -240,5 +248,52 @@ async fn many_hosted_versions_over_a_chain_take_little_more_memory_than_their_do
     let shown = every_form(&weir, &token, path).await;
     assert_eq!(count(&shown), Some(versions + 1));
     check_memory(&weir, idle, shown.len());
+    weir.stop().await;
+}
+
+/// The estimate of a package with few and long manifests is far below what they take, so its requests wait twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_indexes_asked_for_at_once_take_the_memory_of_two() {
+    const VERSIONS: usize = 400;
+    const HOSTS: [&str; 8] = ["a.test", "b.test", "c.test", "d.test", "e.test", "f.test", "g.test", "h.test"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).data(&data);
+    assert_eq!(builder.clone().start().await.stop().await, Some(0));
+    fill(&data, &CHAIN[..1], VERSIONS, LONG).await;
+    let weir = builder.start().await;
+    let (token, idle) = (weir.token("local").await, peak(&weir));
+    let bearer = format!("Bearer {token}");
+    let path = "/npm/d/local-000000000000/main/deep";
+    let begun = Instant::now();
+    // Each host has an index of its own, since addresses in it are those the client sees.
+    for hosts in [&HOSTS[..2], &HOSTS[2..]] {
+        let asked = hosts.iter().map(|host| {
+            let headers = [("authorization", bearer.as_str()), ("host", host), ("accept-encoding", "gzip")];
+            let (weir, path) = (&weir, path);
+            async move { weir.send("GET", path, &headers, &[]).await }
+        });
+        let answers = futures_util::future::join_all(asked).await;
+        let mut length = 0;
+        for (answer, host) in answers.iter().zip(hosts) {
+            answer.assert_status(200);
+            let mut document = Vec::new();
+            flate2::read::GzDecoder::new(&answer.body[..]).read_to_end(&mut document).expect("it is gzip");
+            let shown: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
+            let versions = shown["versions"].as_object().expect("versions");
+            assert_eq!(versions.len(), VERSIONS);
+            let tarball = versions["1.0.7"]["dist"]["tarball"].as_str().expect("an address");
+            assert!(tarball.contains(host), "{tarball} for {host}");
+            length = document.len();
+        }
+        assert!(length > VERSIONS * 40_000);
+        let (took, peak) = (begun.elapsed(), peak(&weir));
+        eprintln!(
+            "large: {} at once: {length} bytes, {took:.1?}, idle {idle} kB, peak {peak} kB",
+            hosts.len()
+        );
+        // Half of the room: the documents of those that wait would not fit.
+        check_peak(&weir, idle * 1024 + 2 * 3 * length as u64 + ROOM / 2);
+    }
     weir.stop().await;
 }
