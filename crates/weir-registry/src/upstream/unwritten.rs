@@ -48,7 +48,7 @@ struct Entry {
     row: DocumentRow,
     /// The bytes, where they are not on the disk already.
     body: Option<Bytes>,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 /// An entry as the task that writes it sees it.
@@ -87,10 +87,10 @@ impl Unwritten {
         let number = table.count;
         let (body, room) = match (body, table.entries.remove(&key)) {
             // The same bytes once more, which are on their way still.
-            (None, Some(before)) if before.row.body == row.body => (before.body, before._room),
+            (None, Some(before)) if before.row.body == row.body => (before.body, before.room),
             (body, _) => (body, room),
         };
-        table.entries.insert(key, Entry { number, row, body, _room: room });
+        table.entries.insert(key, Entry { number, row, body, room });
         !std::mem::replace(&mut table.writing, true)
     }
 
