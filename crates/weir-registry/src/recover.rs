@@ -44,7 +44,8 @@ impl Registry {
         Ok(erased)
     }
 
-    /// Makes fetched files safe from a power cut, all that wait in one go. Returns how many.
+    /// Makes fetched files and the rows committed for later safe from a power cut, all that wait in one go. Returns how
+    /// many files.
     pub async fn sync_fetched(&self) -> Result<usize> {
         let unsynced = self.inner.store.read().await?.unsynced_blobs().await?;
         let count = unsynced.len();
@@ -63,6 +64,7 @@ impl Registry {
                 })
                 .await?;
         }
+        self.inner.store.sync_later().await?;
         Ok(count)
     }
 

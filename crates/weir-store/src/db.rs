@@ -29,6 +29,7 @@ use sqlx::sqlite::{
     SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr, SqlStr};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use value::bind;
@@ -246,6 +247,14 @@ impl Database {
         }
     }
 
+    /// Syncs the commits that may be lost in a power cut.
+    pub(crate) async fn sync_later(&self) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite { writer, .. } => writer.sync_later().await,
+            Self::Postgres { .. } => Ok(()),
+        }
+    }
+
     /// As `write`, for what a node does to stay one of several.
     pub(crate) async fn write_aside<T, E>(
         &self,
@@ -384,7 +393,7 @@ impl Session {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
         let sql = sql.into_sql_str();
-        let waited = self.with_what_waits(table, &sql, values);
+        let (waited, tables) = self.with_what_waits(table, &sql, values);
         let found = match self.executor() {
             Connection::Sqlite(connection) => {
                 // Of those that waited none gives rows.
@@ -398,7 +407,7 @@ impl Session {
                 rows.map(|rows| rows.into_iter().map(|row| Row::postgres(table, row)).collect())
             }
         };
-        found.map_err(|e| DbError::of(table, e))
+        found.map_err(|e| DbError::of(tables, e))
     }
 
     /// Lets the statements of this session take as long as they like.
@@ -470,7 +479,7 @@ impl Session {
     ) -> Result<u64, DbError> {
         self.must_write(table)?;
         let sql = sql.into_sql_str();
-        let waited = self.with_what_waits(table, &sql, values);
+        let (waited, tables) = self.with_what_waits(table, &sql, values);
         let done = match self.executor() {
             Connection::Sqlite(connection) => {
                 let query = waited.unwrap_or_else(|| bind::<Sqlite>(sql, values));
@@ -484,7 +493,7 @@ impl Session {
                 done.map(|done| done.rows_affected())
             }
         };
-        done.map_err(|e| DbError::of(table, e))
+        done.map_err(|e| DbError::of(tables, e))
     }
 
     /// As `run`, for a statement whose outcome nobody looks at: on SQLite it may run with a later one, which then also
@@ -507,29 +516,29 @@ impl Session {
         if self.later.is_empty() {
             return Ok(());
         }
-        let table = self.later.table();
-        let query = self.later.take();
+        let (query, tables) = self.later.take();
         match self.executor() {
             Connection::Sqlite(connection) => {
                 let done = connection.execute_many(query).try_for_each(|_| async { Ok(()) }).await;
-                done.map_err(|e| DbError::of(table, e))
+                done.map_err(|e| DbError::of(tables, e))
             }
             Connection::Postgres(_) => Ok(()),
         }
     }
 
-    /// A statement with those that wait before it, if any do.
+    /// A statement with those that wait before it, if any do, and the tables that an error is about.
     fn with_what_waits(
         &mut self,
         table: &'static str,
         sql: &SqlStr,
         values: &[Value<'_>],
-    ) -> Option<Query<'static, Sqlite, SqliteArguments>> {
+    ) -> (Option<Query<'static, Sqlite, SqliteArguments>>, Cow<'static, str>) {
         if self.later.is_empty() {
-            return None;
+            return (None, Cow::Borrowed(table));
         }
         self.later.push(table, sql.as_str(), values);
-        Some(self.later.take())
+        let (query, tables) = self.later.take();
+        (Some(query), tables.into())
     }
 
     /// As `run`, with a list as in `all_in`.

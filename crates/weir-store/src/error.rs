@@ -1,6 +1,7 @@
 //! What can go wrong with the database, told apart by what the caller can do about it.
 
 use sqlx::error::ErrorKind;
+use std::borrow::Cow;
 use std::sync::Arc;
 use weir_core::Error;
 
@@ -10,8 +11,8 @@ pub enum DbError {
     /// A row like this is there already.
     #[error("a row like this is in table {table} already ({what})")]
     Unique {
-        /// The table that was written.
-        table: &'static str,
+        /// The table that was written, or all of those that statements which ran together were about.
+        table: Cow<'static, str>,
         /// The constraint, in the engine's words.
         what: String,
     },
@@ -47,8 +48,8 @@ pub enum DbError {
     /// A fault of Weir's own, such as a statement the engine refuses.
     #[error("table {table}: {source}")]
     Driver {
-        /// The table that was read or written.
-        table: &'static str,
+        /// The table that was read or written, or all of those that statements which ran together were about.
+        table: Cow<'static, str>,
         /// What the driver said.
         source: Arc<sqlx::Error>,
     },
@@ -56,7 +57,8 @@ pub enum DbError {
 
 impl DbError {
     /// Sorts an error of the driver that came while `table` was read or written.
-    pub(crate) fn of(table: &'static str, error: sqlx::Error) -> Self {
+    pub(crate) fn of(table: impl Into<Cow<'static, str>>, error: sqlx::Error) -> Self {
+        let table = table.into();
         match &error {
             sqlx::Error::Database(cause) if cause.kind() == ErrorKind::UniqueViolation => {
                 Self::Unique { table, what: cause.constraint().unwrap_or(cause.message()).to_owned() }
@@ -141,7 +143,7 @@ mod tests {
     fn clients_are_told_to_come_again_only_when_that_helps() {
         assert!(matches!(Error::from(DbError::unavailable("disk full")), Error::Unavailable { .. }));
         assert!(matches!(Error::from(DbError::Cursor), Error::Invalid { .. }));
-        let unique = DbError::Unique { table: "domains", what: String::new() };
+        let unique = DbError::Unique { table: "domains".into(), what: String::new() };
         assert!(unique.is_unique());
         assert!(matches!(Error::from(unique), Error::Internal(_)));
     }

@@ -235,6 +235,11 @@ impl Store {
         self.inner.database.write(durability, work).await
     }
 
+    /// Makes safe from a power cut what was committed with [`Durability::Later`], if anything was.
+    pub async fn sync_later(&self) -> Result<(), DbError> {
+        self.inner.database.sync_later().await
+    }
+
     /// As [`Store::read`], over connections that requests do not use: for what a node does to stay one of several.
     pub async fn read_aside(&self) -> Result<Session, DbError> {
         self.inner.database.read_aside().await

@@ -3,21 +3,35 @@
 
 use super::client::FetchError;
 use bytes::{Buf as _, Bytes};
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{self, BufRead, Read};
 use weir_core::Digest;
 
 /// Bodies up to this many bytes, as they come, are unpacked where they are.
 const INLINE: usize = 8 << 10;
-/// How much more than its own length gzip can stand for.
-const MOST_GAIN: usize = 1032;
+/// For how many times its own length gzip gets memory before it is unpacked; more comes as it is needed.
+const USUAL_GAIN: usize = 32;
 
 /// Whether the bytes of a body are those of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packing {
     None,
     Gzip,
+}
+
+impl Packing {
+    /// What a `Content-Encoding` says.
+    pub(super) fn of(encoding: Option<&str>) -> Result<Self, FetchError> {
+        let Some(encoding) = encoding.map(str::trim) else { return Ok(Self::None) };
+        if encoding.eq_ignore_ascii_case("identity") {
+            Ok(Self::None)
+        } else if encoding.eq_ignore_ascii_case("gzip") || encoding.eq_ignore_ascii_case("x-gzip") {
+            Ok(Self::Gzip)
+        } else {
+            Err(FetchError::Bad(format!("it answered with the encoding {encoding}")))
+        }
+    }
 }
 
 /// The pieces of a body, which are let go of as they are read.
@@ -64,15 +78,28 @@ impl Pieces {
 
     fn gunzip(mut self) -> Result<Bytes, FetchError> {
         let limit = self.limit;
-        let mut document = Vec::with_capacity(self.told_length());
-        let unpacked =
-            MultiGzDecoder::new(&mut self).take(limit.saturating_add(1)).read_to_end(&mut document);
-        unpacked.map_err(|error| FetchError::unavailable(format!("its gzip cannot be read ({error})")))?;
-        if document.len() as u64 > limit {
-            return Err(too_large(limit));
+        let broken = |error| FetchError::unavailable(format!("its gzip cannot be read ({error})"));
+        let mut document = Vec::new();
+        document
+            .try_reserve_exact(self.told_length())
+            .map_err(|_| FetchError::unavailable("this server has no memory for the document"))?;
+        loop {
+            let left = limit.saturating_add(1).saturating_sub(document.len() as u64);
+            GzDecoder::new(&mut self).take(left).read_to_end(&mut document).map_err(broken)?;
+            if document.len() as u64 > limit {
+                return Err(too_large(limit));
+            }
+            if self.is_padding() {
+                break;
+            }
         }
         document.shrink_to_fit();
         Ok(Bytes::from(document))
+    }
+
+    /// Whether all that is left is nothing or zeros, which some senders fill their blocks with.
+    fn is_padding(&self) -> bool {
+        self.pieces.iter().all(|piece| piece.iter().all(|byte| *byte == 0))
     }
 
     /// What the last four bytes of gzip say of its length, as far as that can be.
@@ -82,7 +109,7 @@ impl Pieces {
         let told = last.iter().fold(0_usize, |told, byte| told << 8 | usize::from(*byte));
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
         // One more, so that the end is seen without growing.
-        told.min(self.bytes.saturating_mul(MOST_GAIN)).min(most) + 1
+        told.min(self.bytes.saturating_mul(USUAL_GAIN)).min(most) + 1
     }
 }
 
@@ -97,16 +124,25 @@ pub(super) fn joined(pieces: impl IntoIterator<Item = Bytes, IntoIter: Clone>) -
 }
 
 impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while let Some(piece) = self.pieces.front_mut() {
-            if piece.has_remaining() {
-                let length = piece.len().min(buffer.len());
-                piece.copy_to_slice(&mut buffer[..length]);
-                return Ok(length);
-            }
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.pieces.front().is_some_and(Bytes::is_empty) {
             self.pieces.pop_front();
         }
-        Ok(0)
+        Ok(self.pieces.front().map_or(&[], |piece| piece))
+    }
+
+    fn consume(&mut self, length: usize) {
+        if let Some(piece) = self.pieces.front_mut() {
+            piece.advance(length);
+        }
     }
 }
 
@@ -153,6 +189,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn gzip_may_have_several_members_and_zeros_behind_the_last() {
+        let two = [gzip(&[b'a'; 300]), gzip(&[b'b'; 200])].concat();
+        let padded = [&two[..], &[0; 700]].concat();
+        for body in [&two, &padded] {
+            for piece in [1, 600, usize::MAX] {
+                let (found, _) = read(Packing::Gzip, 1 << 20, body, piece).await.unwrap();
+                assert!(found == [&[b'a'; 300][..], &[b'b'; 200]].concat(), "{piece}");
+            }
+        }
+        let followed = [&padded[..], b"x"].concat();
+        assert!(read(Packing::Gzip, 1 << 20, &followed, 600).await.is_err());
+        assert!(read(Packing::Gzip, 499, &two, 600).await.is_err(), "the limit is that of all members");
+        assert!(read(Packing::Gzip, 500, &two, 600).await.is_ok());
+    }
+
+    #[test]
+    fn encodings_are_told_without_case() {
+        for (encoding, packing) in [
+            (None, Packing::None),
+            (Some("Identity"), Packing::None),
+            (Some("GZIP"), Packing::Gzip),
+            (Some("X-Gzip"), Packing::Gzip),
+        ] {
+            assert_eq!(Packing::of(encoding).unwrap(), packing, "{encoding:?}");
+        }
+        assert!(Packing::of(Some("br")).is_err());
+    }
+
+    #[tokio::test]
+    async fn memory_is_not_taken_on_the_word_of_the_last_four_bytes() {
+        let mut pieces = Pieces::new(Packing::Gzip, u64::MAX);
+        pieces.push(Bytes::from_static(&[0xff; 100])).unwrap();
+        assert_eq!(pieces.told_length(), 100 * USUAL_GAIN + 1);
     }
 
     #[tokio::test]

@@ -22,6 +22,10 @@ use url::Url;
 use weir_core::{ConnectionName, Digest, Error, Result};
 
 const MOST_REDIRECTS: usize = 5;
+/// How often the other end of a shared connection is asked for a sign of life while requests are on it.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// How long it may take to give one; then all of them fail, and the next make a new connection.
+const PONG_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a request to a public registry failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -107,6 +111,8 @@ impl Clients {
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(seconds(settings.connect_timeout, defaults.connect_timeout))
                 .pool_idle_timeout(Duration::from_secs(60))
+                .http2_keep_alive_interval(PING_EVERY)
+                .http2_keep_alive_timeout(PONG_WITHIN)
                 .no_proxy();
             if guarded {
                 builder = builder.dns_resolver(Arc::new(PublicOnly));
@@ -221,11 +227,7 @@ impl Answer {
 
     /// The whole document with its digest, refused above `limit` bytes.
     pub(crate) async fn document(mut self, limit: u64) -> Result<(Bytes, Digest), FetchError> {
-        let packing = match self.header(CONTENT_ENCODING).as_deref() {
-            None | Some("identity") => Packing::None,
-            Some("gzip" | "x-gzip") => Packing::Gzip,
-            Some(other) => return Err(FetchError::Bad(format!("it answered with the encoding {other}"))),
-        };
+        let packing = Packing::of(self.header(CONTENT_ENCODING).as_deref())?;
         let announced = self.length();
         if announced.is_some_and(|length| length > limit) {
             return Err(body::too_large(limit));

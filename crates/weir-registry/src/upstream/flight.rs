@@ -2,8 +2,8 @@
 //!
 //! A download is a file in the spool that grows, and a channel that tells how far it is. Every reader reads
 //! the file from its start and waits on the channel when it has caught up; leaving early disturbs nobody.
-//! A small one is in memory instead. The last 64 KiB are held back until the download is verified and its rows are committed, and of files up
-//! to 1 MiB everything is.
+//! A small one is in memory instead. The last 64 KiB are held back until the download is verified and its rows
+//! are committed, and of files up to 1 MiB everything is.
 
 use crate::topology::lock;
 use bytes::Bytes;

@@ -6,6 +6,7 @@ use super::Connection;
 use super::client::{Answer, FetchError, Kind, accept};
 use super::fetch::Wanted;
 use crate::Registry;
+use crate::format::RemoteAsset;
 use crate::lease::Lease;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -49,7 +50,7 @@ pub(super) struct Transfer {
     registry: Registry,
     connection: Arc<Connection>,
     url: String,
-    /// A strong tag.
+    /// A strong tag, where the whole will also be compared with a digest that the index gave.
     tag: Option<HeaderValue>,
     resumed: u32,
     /// How much had come then.
@@ -57,15 +58,15 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    fn new(registry: &Registry, connection: &Arc<Connection>, url: &str, answer: Answer) -> Self {
+    fn new(registry: &Registry, connection: &Arc<Connection>, file: &RemoteAsset, answer: Answer) -> Self {
         let is_strong = |tag: &&HeaderValue| tag.as_bytes().starts_with(b"\"");
         Self {
             announced: answer.length(),
-            tag: answer.headers.get(ETAG).filter(is_strong).cloned(),
+            tag: answer.headers.get(ETAG).filter(is_strong).filter(|_| file.expected.has_digest()).cloned(),
             answer,
             registry: registry.clone(),
             connection: connection.clone(),
-            url: url.to_owned(),
+            url: file.url.clone(),
             resumed: 0,
             resumed_at: 0,
         }
@@ -94,7 +95,7 @@ impl Transfer {
             && first.parse() == Ok(came)
             && last.checked_add(1) == Some(whole)
             && self.announced.is_none_or(|announced| announced == whole)
-            && rest.headers.get(ETAG).is_none_or(|found| *found == tag);
+            && rest.headers.get(ETAG) == Some(&tag);
         fits.then(|| self.answer = rest)
     }
 }
@@ -158,7 +159,7 @@ impl Registry {
         if answer.header(CONTENT_TYPE).is_some_and(|t| t.starts_with("text/html")) {
             return Err(FetchError::Bad("an HTML page came where a file was asked".to_owned()));
         }
-        let transfer = Transfer::new(self, connection, &file.url, answer);
+        let transfer = Transfer::new(self, connection, file, answer);
         Ok((Incoming::Registry(Box::new(transfer)), lease))
     }
 

@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use weir_core::{ConnectionName, Error, Result};
 use weir_store::rows::{DocumentRow, Id};
@@ -16,6 +17,10 @@ use weir_store::{BlobKey, Durability};
 
 /// How much of them is in memory at most, in KiB; then askers wait.
 const ROOM_KIB: u32 = 8 << 10;
+/// How long they wait for that; then the document is served and not kept, and asked for again.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a stop waits for what is on its way.
+const LAST: Duration = Duration::from_secs(5);
 /// How many are written in one go.
 const GROUP: usize = 64;
 
@@ -43,7 +48,7 @@ struct Entry {
     row: DocumentRow,
     /// The bytes, where they are not on the disk already.
     body: Option<Bytes>,
-    room: Option<OwnedSemaphorePermit>,
+    room: OwnedSemaphorePermit,
 }
 
 /// An entry as the task that writes it sees it.
@@ -69,16 +74,14 @@ impl Unwritten {
         Some((entry.row.clone(), entry.body.clone()))
     }
 
-    /// Takes one in place of what was known; whether a task must be begun that writes it.
+    /// Takes one in place of what was known, unless there is no room for it; whether a task must be begun that writes
+    /// it.
     async fn put(&self, key: DocumentKey, row: DocumentRow, body: Option<Bytes>) -> bool {
-        let room = match &body {
-            // The semaphore is never closed.
-            Some(body) => {
-                let kib = u32::try_from(body.len() >> 10).unwrap_or(ROOM_KIB).clamp(1, ROOM_KIB);
-                self.room.clone().acquire_many_owned(kib).await.ok()
-            }
-            None => None,
-        };
+        let length = body.as_ref().map_or(0, Bytes::len);
+        let kib = u32::try_from(length >> 10).unwrap_or(ROOM_KIB).clamp(1, ROOM_KIB);
+        let room = tokio::time::timeout(PATIENCE, self.room.clone().acquire_many_owned(kib)).await;
+        // The semaphore is never closed.
+        let Ok(Ok(room)) = room else { return false };
         let mut table = lock(&self.table);
         table.count += 1;
         let number = table.count;
@@ -110,6 +113,17 @@ impl Unwritten {
             self.empty.notify_waiters();
         }
         group
+    }
+
+    /// Waits until there are none.
+    async fn is_empty(&self) {
+        loop {
+            let empty = self.empty.notified();
+            if lock(&self.table).entries.is_empty() {
+                return;
+            }
+            empty.await;
+        }
     }
 
     fn written(&self, group: &[Writing]) {
@@ -144,7 +158,8 @@ impl Registry {
         }
     }
 
-    /// Has a document written, or a row alone where the bytes are on the disk. Waits only while too many do.
+    /// Has a document written, or a row alone where the bytes are on the disk. Waits a moment while too many do, and
+    /// gives it up when that does not end.
     pub(super) async fn write_document(&self, key: DocumentKey, row: DocumentRow, body: Option<Bytes>) {
         if self.inner.upstream.unwritten.put(key, row, body).await {
             let registry = self.clone();
@@ -158,13 +173,21 @@ impl Registry {
             if group.is_empty() {
                 return;
             }
-            if self.write_group(&group).await.is_err() {
+            match self.write_group(&group).await {
+                Ok(()) => {}
+                // Each alone would fail too, after as long a wait, while askers wait for room.
+                Err(NotWritten::Any(error)) => {
+                    tracing::warn!(count = group.len(), %error,
+                        "index documents could not be kept; they will be asked for again");
+                }
                 // One that cannot be written must not keep others back.
-                for one in &group {
-                    if let Err(error) = self.write_group(std::slice::from_ref(one)).await {
-                        let (_, connection, path) = &one.key;
-                        tracing::warn!(%connection, path, %error,
-                            "an index document could not be kept; it will be asked for again");
+                Err(NotWritten::Some(_)) => {
+                    for one in &group {
+                        if let Err(error) = self.write_group(std::slice::from_ref(one)).await {
+                            let (_, connection, path) = &one.key;
+                            tracing::warn!(%connection, path, %error,
+                                "an index document could not be kept; it will be asked for again");
+                        }
                     }
                 }
             }
@@ -172,7 +195,7 @@ impl Registry {
         }
     }
 
-    async fn write_group(&self, group: &[Writing]) -> Result<()> {
+    async fn write_group(&self, group: &[Writing]) -> Result<(), NotWritten> {
         let blob = |one: &Writing| {
             let (digest, _) = one.row.body?;
             Some((BlobKey::Document { domain: one.key.0.clone(), digest }, one.body.clone()?))
@@ -183,7 +206,8 @@ impl Registry {
         let store = &self.inner.store;
         let work = async {
             if !blobs.is_empty() {
-                store.blobs().keep_bytes(store.spool(), blobs, Durability::Later).await?;
+                let kept = store.blobs().keep_bytes(store.spool(), blobs, Durability::Later).await;
+                kept.map_err(|error| NotWritten::Any(error.into()))?;
             }
             let rows = store.write_for(Durability::Later, move |session| {
                 Box::pin(async move {
@@ -193,24 +217,39 @@ impl Registry {
                     Ok::<_, Error>(())
                 })
             });
-            rows.await
+            rows.await.map_err(|error| match error {
+                Error::Unavailable { .. } => NotWritten::Any(error),
+                error => NotWritten::Some(error),
+            })
         };
         // A panic must not leave askers waiting for ever.
         let done = AssertUnwindSafe(work).catch_unwind().await;
-        done.unwrap_or_else(|_| Err(Error::unavailable("this server failed while it kept an index document")))
+        let failed = || Error::unavailable("this server failed while it kept an index document");
+        done.unwrap_or_else(|_| Err(NotWritten::Some(failed())))
     }
 
-    /// Waits until no index document is on its way.
+    /// Waits until no index document is on its way, a few seconds at most.
     pub(crate) async fn documents_written(&self) {
         let unwritten = &self.inner.upstream.unwritten;
-        loop {
-            let empty = unwritten.empty.notified();
-            if lock(&unwritten.table).entries.is_empty() {
-                return;
-            }
-            empty.await;
+        if tokio::time::timeout(LAST, unwritten.is_empty()).await.is_err() {
+            let count = lock(&unwritten.table).entries.len();
+            tracing::warn!(
+                count,
+                "index documents could not be kept before the stop; they will be asked for again"
+            );
         }
     }
+}
+
+/// Why documents were not written.
+#[derive(Debug, thiserror::Error)]
+enum NotWritten {
+    /// The blob store or the database takes nothing now.
+    #[error(transparent)]
+    Any(Error),
+    /// One of them could not be.
+    #[error(transparent)]
+    Some(Error),
 }
 
 #[cfg(test)]
@@ -251,5 +290,29 @@ mod tests {
         assert!(unwritten.group().is_empty());
         assert_eq!(unwritten.room.available_permits(), ROOM_KIB as usize);
         assert!(unwritten.put(key, row(b"two", 4), None).await, "the task has ended");
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_room_waits_a_moment_and_goes_on_without() {
+        let unwritten = Unwritten::default();
+        let connection = ConnectionName::parse("connection", "public:npmjs").unwrap();
+        let key = |name: &str| -> DocumentKey { ("d".into(), connection.clone(), name.to_owned()) };
+        let large = Bytes::from(vec![0; (ROOM_KIB as usize) << 10]);
+        assert!(unwritten.put(key("large"), row(b"", 1), Some(large)).await);
+        // A row alone takes room too.
+        let refused = async {
+            tokio::join!(
+                unwritten.put(key("next"), row(b"next", 1), Some(Bytes::from_static(b"next"))),
+                unwritten.put(key("large"), row(b"", 2), None)
+            )
+        };
+        tokio::time::timeout(3 * PATIENCE, refused).await.expect("they do not wait for ever");
+        assert!(unwritten.get(&key("next")).is_none());
+        assert_eq!(unwritten.get(&key("large")).unwrap().0.checked_at.as_second(), 1);
+        assert!(unwritten.is_empty().now_or_never().is_none(), "it is not written");
+        unwritten.written(&unwritten.group());
+        assert!(unwritten.is_empty().now_or_never().is_some());
+        unwritten.put(key("next"), row(b"next", 1), None).await;
+        assert!(unwritten.get(&key("next")).is_some());
     }
 }

@@ -5,6 +5,7 @@ use super::Value;
 use sqlx::query::Query;
 use sqlx::sqlite::Sqlite;
 use sqlx::{AssertSqlSafe, Database};
+use std::borrow::Cow;
 
 /// How many go in one text; more would make too many different texts for the cache of prepared statements.
 const MOST: usize = 8;
@@ -15,8 +16,20 @@ pub(super) struct Later {
     sql: String,
     values: Vec<Owned>,
     count: usize,
-    /// Of the last.
-    table: &'static str,
+    /// Which they are about, each once.
+    tables: Vec<&'static str>,
+}
+
+/// The tables of statements that run together.
+pub(super) struct Tables(Vec<&'static str>);
+
+impl From<Tables> for Cow<'static, str> {
+    fn from(Tables(tables): Tables) -> Self {
+        match &tables[..] {
+            [table] => Self::Borrowed(table),
+            tables => Self::Owned(tables.join(" or ")),
+        }
+    }
 }
 
 enum Owned {
@@ -46,13 +59,10 @@ impl Later {
         self.count >= MOST
     }
 
-    /// Which table the last is about.
-    pub(super) fn table(&self) -> &'static str {
-        self.table
-    }
-
     pub(super) fn push(&mut self, table: &'static str, sql: &str, values: &[Value<'_>]) {
-        self.table = table;
+        if !self.tables.contains(&table) {
+            self.tables.push(table);
+        }
         if !self.is_empty() {
             self.sql.push_str("; ");
         }
@@ -61,9 +71,9 @@ impl Later {
         self.count += 1;
     }
 
-    /// All that waited, as one query; none waits any more.
-    pub(super) fn take(&mut self) -> Query<'static, Sqlite, <Sqlite as Database>::Arguments> {
-        let Self { sql, values, .. } = std::mem::take(self);
+    /// All that waited, as one query, with the tables that an error of it may be about; none waits any more.
+    pub(super) fn take(&mut self) -> (Query<'static, Sqlite, <Sqlite as Database>::Arguments>, Tables) {
+        let Self { sql, values, tables, .. } = std::mem::take(self);
         // Safe: literals, with nothing put in but other numbers of parameters.
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for value in values {
@@ -74,7 +84,7 @@ impl Later {
                 Owned::Bytes(bytes) => query.bind(bytes),
             };
         }
-        query
+        (query, Tables(tables))
     }
 
     pub(super) fn clear(&mut self) {
@@ -107,7 +117,7 @@ mod tests {
         let mut later = Later::default();
         assert!(later.is_empty());
         later.push("a", "insert into a values ($1, $2)", &[1_i64.into(), "x".into()]);
-        later.push("a", "update b set c = $2 where d = $1 or e = $2", &[2_i64.into(), "y".into()]);
+        later.push("b", "update b set c = $2 where d = $1 or e = $2", &[2_i64.into(), "y".into()]);
         assert_eq!(later.sql, "insert into a values ($1, $2); update b set c = $4 where d = $3 or e = $4");
         assert_eq!(later.values.len(), 4);
         for _ in 2..MOST {
@@ -115,6 +125,9 @@ mod tests {
             later.push("a", "delete from a", &[]);
         }
         assert!(later.is_full());
+        assert_eq!(Cow::from(later.take().1), "a or b");
+        assert!(later.is_empty());
+        later.push("a", "delete from a", &[]);
         later.clear();
         assert!(later.is_empty());
     }

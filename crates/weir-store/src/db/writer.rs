@@ -8,6 +8,8 @@ use crate::error::DbError;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 /// How many pieces of work share a commit at most.
@@ -18,6 +20,8 @@ const WAITING: usize = 1024;
 /// The way to the writer's task.
 pub(crate) struct Writer {
     inbox: mpsc::Sender<Message>,
+    /// Whether a commit may be lost in a power cut still.
+    unsynced: Arc<AtomicBool>,
 }
 
 enum Message {
@@ -36,8 +40,17 @@ struct Ran {
 impl Writer {
     pub(crate) fn start(session: Session) -> Self {
         let (inbox, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(serve(session, waiting));
-        Self { inbox }
+        let unsynced = Arc::new(AtomicBool::new(false));
+        tokio::spawn(serve(session, waiting, unsynced.clone()));
+        Self { inbox, unsynced }
+    }
+
+    /// Syncs the commits that may be lost, if there are any.
+    pub(crate) async fn sync_later(&self) -> Result<(), DbError> {
+        if !self.unsynced.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.write(Durability::Synced, |_| async { Ok(()) }.boxed()).await
     }
 
     pub(crate) async fn write<T, E>(
@@ -92,8 +105,8 @@ impl Writer {
     }
 }
 
-async fn serve(mut session: Session, mut waiting: mpsc::Receiver<Message>) {
-    let mut transactions = Transactions { session: &mut session, set: None };
+async fn serve(mut session: Session, mut waiting: mpsc::Receiver<Message>, unsynced: Arc<AtomicBool>) {
+    let mut transactions = Transactions { session: &mut session, set: None, unsynced };
     let mut next = None;
     let last = loop {
         let message = match next.take() {
@@ -119,12 +132,18 @@ struct Transactions<'a> {
     session: &'a mut Session,
     /// What the connection is set to, where that is known.
     set: Option<Durability>,
+    unsynced: Arc<AtomicBool>,
 }
 
 impl Transactions<'_> {
     /// Begins a transaction with a savepoint in it.
     async fn begin(&mut self, durability: Durability) -> Result<(), DbError> {
         let script = match (self.set == Some(durability), durability) {
+            // A commit that writes nothing is not synced, so it writes a number that nobody reads: the work may rely
+            // on rows that may be lost, whether it changes any or not.
+            (_, Durability::Synced) if self.unsynced.load(Ordering::Acquire) => {
+                "pragma synchronous = full; begin immediate; pragma user_version = 0; savepoint work"
+            }
             (true, _) => "begin immediate; savepoint work",
             (false, Durability::Synced) => "pragma synchronous = full; begin immediate; savepoint work",
             (false, Durability::Later) => "pragma synchronous = normal; begin immediate; savepoint work",
@@ -188,6 +207,10 @@ impl Transactions<'_> {
             tracing::error!(%error, "a transaction was undone");
             // It may be gone already; what matters is that none is open when the next begins.
             let _ = self.session.script("database", "rollback").await;
+        } else if durability == Durability::Synced {
+            self.unsynced.store(false, Ordering::Release);
+        } else if done.iter().any(|ran| ran.keep) {
+            self.unsynced.store(true, Ordering::Release);
         }
         for ran in done {
             (ran.answer)(end.clone());

@@ -183,6 +183,35 @@ async fn what_must_last_never_shares_a_commit_that_may_be_lost() {
     assert_eq!(synchronous(&store, Durability::Synced).await, FULL);
 }
 
+/// What was committed for later, and nothing after it, goes to the disk when the tick asks for it; a commit that writes
+/// nothing would sync nothing.
+#[tokio::test]
+async fn what_was_committed_for_later_is_synced_by_the_next_that_must_last() {
+    let (directory, store) = sqlite().await;
+    let log = || fs_err::metadata(directory.path().join("weir.db-wal")).expect("a log").len();
+    let nothing = |durability| {
+        let store = store.clone();
+        async move {
+            let done = store.write_for(durability, |_| Box::pin(async { Ok::<_, DbError>(()) }));
+            done.await.expect("an answer");
+        }
+    };
+    store.sync_later().await.expect("synced");
+    for by_tick in [true, false] {
+        nothing(Durability::Synced).await;
+        let before = log();
+        store.sync_later().await.expect("synced");
+        nothing(Durability::Synced).await;
+        assert_eq!(log(), before, "nothing waits");
+        nothing(Durability::Later).await;
+        match by_tick {
+            true => store.sync_later().await.expect("synced"),
+            false => nothing(Durability::Synced).await,
+        }
+        assert!(log() > before, "a commit was written, and so synced");
+    }
+}
+
 #[tokio::test]
 async fn statements_that_wait_run_before_the_next_and_fail_their_own_work_only() {
     const INSERT: &str = "insert into settings (name, value) values ($1, $2)";

@@ -44,6 +44,8 @@ pub enum Fault {
     ContentType(&'static str),
     /// Sets or replaces a header.
     Header(&'static str, String),
+    /// Leaves a header out.
+    NoHeader(&'static str),
     /// Waits before it answers.
     Delay(Duration),
 }
@@ -160,6 +162,10 @@ impl Reply {
             }
             Fault::ContentType(kind) => Ok(self.header(header::CONTENT_TYPE, kind)),
             Fault::Header(name, value) => Ok(self.header(HeaderName::from_static(name), value)),
+            Fault::NoHeader(name) => {
+                self.headers.remove(*name);
+                Ok(self)
+            }
             Fault::Delay(time) => {
                 tokio::time::sleep(*time).await;
                 Ok(self)

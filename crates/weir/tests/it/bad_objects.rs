@@ -108,10 +108,24 @@ async fn an_object_store_that_answers_errors_or_nobody_is_told_as_503() {
     is_whole(&shaky.world, &shaky.public).await;
 }
 
+/// More of them than may wait for the object store at one moment.
+async fn cold_indexes_are_served(world: &World) {
+    let text = "x".repeat(1_500_000);
+    for n in 0..8 {
+        let package =
+            NpmPackage::new(&format!("cold-{n}"), "1.0.0").field("description", text.as_str().into());
+        world.upstream.publish(&package);
+        let start = Instant::now();
+        world.get(&package.full_name(), &[]).await.assert_status(200);
+        assert!(start.elapsed() < Duration::from_secs(5), "{n} took {:?}", start.elapsed());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_object_store_holds_nobody_for_ever() {
     let Some(shaky) = shaky().await else { return };
     shaky.proxy.hang();
+    cold_indexes_are_served(&shaky.world).await;
     shaky.does_without_objects("silent").await;
     shaky.proxy.pass();
     shaky.is_well("silent").await;

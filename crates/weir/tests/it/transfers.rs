@@ -76,8 +76,16 @@ async fn a_cut_transfer_is_taken_up_again_unseen_by_the_client() {
 async fn a_cut_transfer_is_given_up_when_the_rest_may_be_of_another_file() {
     let world = World::start().await;
     let weak = || Fault::Header("etag", "W/\"1\"".to_owned());
+    let place = |place: &str| vec![Fault::Header("content-range", place.to_owned())];
+    let whole = || noise(100_000).into();
     let cases = [
         ("weak", vec![weak(), Fault::Cut(30_000)], vec![], 503, 1),
+        ("untagged", vec![Fault::NoHeader("etag"), Fault::Cut(30_000)], vec![], 503, 1),
+        ("tagless", vec![Fault::Cut(30_000)], vec![Fault::NoHeader("etag")], 503, 2),
+        ("elsewhere", vec![Fault::Cut(30_000)], place("bytes 29999-100000/100001"), 503, 2),
+        ("shorter", vec![Fault::Cut(30_000)], place("bytes 30000-40000/40001"), 503, 2),
+        ("placeless", vec![Fault::Cut(30_000)], vec![Fault::NoHeader("content-range")], 503, 2),
+        ("restarted", vec![Fault::Cut(30_000)], vec![Fault::Body(whole())], 503, 2),
         ("changed", vec![Fault::Cut(30_000)], vec![Fault::Header("etag", "\"2\"".to_owned())], 503, 2),
         ("gone", vec![Fault::Cut(30_000)], vec![Fault::Status(404)], 503, 2),
         ("wrong", vec![Fault::Cut(30_000)], vec![Fault::Corrupt], 502, 2),
@@ -113,4 +121,22 @@ async fn a_cut_transfer_is_given_up_when_the_rest_may_be_of_another_file() {
         let file = world.get(&package.tarball_path(), &[]).await;
         assert!(file.assert_status(200).body == package.tarball(), "{name}");
     }
+}
+
+/// Nothing would show that the rest is of another file.
+#[tokio::test]
+async fn a_cut_transfer_of_which_the_index_gives_no_digest_is_given_up() {
+    let world = World::start().await;
+    let package = NpmPackage::new("undigested", "1.0.0").file("noise", noise(100_000));
+    world.upstream.publish(&package);
+    world.upstream.edit("undigested", |document| {
+        let dist = document["versions"]["1.0.0"]["dist"].as_object_mut().expect("an object");
+        dist.remove("integrity");
+        dist.remove("shasum");
+    });
+    world.upstream.fail_times("/undigested/-/", Fault::Cut(30_000), 1);
+    world.get(&package.tarball_path(), &[]).await.assert_status(503);
+    assert_eq!(file_requests(&world).len(), 1);
+    let file = world.get(&package.tarball_path(), &[]).await;
+    assert!(file.assert_status(200).body == package.tarball());
 }
