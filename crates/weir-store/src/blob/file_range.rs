@@ -113,7 +113,7 @@ impl FileRange {
 
     async fn read(self) -> io::Result<Bytes> {
         if let Some(bytes) = read_all_cached(&self.file, self.range.start, self.len() as usize) {
-            return Ok(bytes.into());
+            return Ok(bytes);
         }
         blocking(move || {
             let mut bytes = vec![0; self.len() as usize];

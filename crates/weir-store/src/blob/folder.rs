@@ -143,7 +143,7 @@ impl Folder {
         let object_size = metadata.len();
         let mut bytes = vec![0; first_read(object_size)];
         file.read_exact(&mut bytes)?;
-        let (size, held) = begin(bytes, object_size, path)?;
+        let (size, held) = begin(bytes.into(), object_size, path)?;
         Ok(Some((Blob::file(Arc::new(file), size, held), stamp(&metadata))))
     }
 
@@ -165,7 +165,7 @@ impl Folder {
             let metadata = file.metadata().ok()?;
             if metadata.nlink() > 0 && metadata.len() == size + HEADER_BYTES {
                 let held = match size {
-                    ..=SMALL => Some(read_all_cached(&file, HEADER_BYTES, size as usize)?.into()),
+                    ..=SMALL => Some(read_all_cached(&file, HEADER_BYTES, size as usize)?),
                     _ => None,
                 };
                 return Some((Blob::file(file, size, held), stamp(&metadata)));
@@ -296,10 +296,10 @@ fn first_read(object_size: u64) -> usize {
 }
 
 /// The size of a blob by its header, and all of its bytes where they were read.
-fn begin(bytes: Vec<u8>, object_size: u64, path: &str) -> Result<(u64, Option<Bytes>), BlobError> {
+fn begin(bytes: Bytes, object_size: u64, path: &str) -> Result<(u64, Option<Bytes>), BlobError> {
     let header = Header::read(&bytes, object_size).map_err(|fault| fault.of(path))?;
     let all = bytes.len() as u64 == object_size;
-    Ok((header.size, all.then(|| Bytes::from(bytes).slice(HEADER_LEN..))))
+    Ok((header.size, all.then(|| bytes.slice(HEADER_LEN..))))
 }
 
 fn stamp(metadata: &Metadata) -> Stamp {
