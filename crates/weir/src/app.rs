@@ -50,6 +50,8 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
         grace: config.shutdown_grace,
     };
     let stop = stop_signal()?;
+    // What was logged of the start stands before the line that ends it.
+    crate::telemetry::flush_logging();
     say_ready(&format!("{scheme}://{local}"))?;
     let (stopped, stopping) = tokio::sync::oneshot::channel::<()>();
     let background = tokio::spawn({
