@@ -384,10 +384,8 @@ impl Registry {
         let Some(view) = view.filter(|view| view.stamps == stamps && self.is_fresh_view(view)) else {
             return Ok(None);
         };
-        let Some(decision) = view.verdict.version(version_key).filter(|_| view.verdict.offers(version_key))
-        else {
-            return Ok(None);
-        };
+        let offered = |decision: &&Decision| matches!(decision.outcome, Outcome::Offered { .. });
+        let Some(decision) = view.verdict.version(version_key).filter(offered) else { return Ok(None) };
         let Source::Held { node, version } = decision.source else { return Ok(None) };
         let Some(row) = view.held_row(node, version) else { return Ok(None) };
         let file = self.held_asset(&row.content, asset).await?;
