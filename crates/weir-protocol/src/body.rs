@@ -5,12 +5,12 @@ mod request;
 pub use self::request::{IDLE, RequestBody};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use weir_registry::FileRange;
-use weir_registry::open::Content;
+use weir_registry::open::{Content, Part, Parts, bytes_of};
 
 /// What a body can fail with; the connection is cut and the text goes to the log.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,8 +25,15 @@ pub enum Body {
     Empty,
     /// Bytes in memory.
     Full(Bytes),
-    /// Bytes of a file, which who sends them may take as such ([`Body::take_file`]).
+    /// Bytes of a file, which who sends them may take as such ([`Body::take_files`]).
     File(FileRange),
+    /// Bytes to come that lie in a file for the most part, to be taken alike.
+    Parts {
+        /// The parts; an error among them cuts the connection.
+        parts: Parts,
+        /// How many bytes are still to come, where that is known.
+        remaining: Option<u64>,
+    },
     /// Bytes to come.
     Stream {
         /// The chunks; an error among them cuts the connection, so that nobody takes it for the end.
@@ -53,13 +60,15 @@ impl Body {
             Content::File(part) if part.is_empty() => Self::Empty,
             Content::File(part) => Self::File(part),
             Content::Stream(chunks) => Self::from_stream(chunks, length),
+            Content::Parts(parts) => Self::Parts { parts, remaining: length },
         }
     }
 
-    /// Its file, for who can send files without reading them; the body is empty then.
-    pub fn take_file(&mut self) -> Option<FileRange> {
+    /// What lies in files, for who can send these without reading them; the body is empty then.
+    pub fn take_files(&mut self) -> Option<Files> {
         match std::mem::take(self) {
-            Self::File(part) => Some(part),
+            Self::File(part) => Some(Files { remaining: Some(part.len()), first: Some(part), more: None }),
+            Self::Parts { parts, remaining } => Some(Files { first: None, more: Some(parts), remaining }),
             other => {
                 *self = other;
                 None
@@ -73,9 +82,19 @@ impl Body {
             Self::Empty => Some(0),
             Self::Full(bytes) => Some(bytes.len() as u64),
             Self::File(part) => Some(part.len()),
-            Self::Stream { remaining, .. } => *remaining,
+            Self::Parts { remaining, .. } | Self::Stream { remaining, .. } => *remaining,
         }
     }
+}
+
+/// A body that lies in files: some of it, and what is still to come.
+pub struct Files {
+    /// What comes first.
+    pub first: Option<FileRange>,
+    /// What comes then; an error among the parts cuts the connection.
+    pub more: Option<Parts>,
+    /// How many bytes all of it has, where that is known.
+    pub remaining: Option<u64>,
 }
 
 impl From<Bytes> for Body {
@@ -117,12 +136,12 @@ impl HttpBody for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(part) = this.take_file() {
-            let length = part.len();
-            *this = Self::from_stream(part.stream(), Some(length));
+        if let Some(Files { first, more, remaining }) = this.take_files() {
+            let first = stream::iter(first.map(|part| Ok(Part::File(part))));
+            *this = Self::from_stream(bytes_of(first.chain(stream::iter(more).flatten()).boxed()), remaining);
         }
         match this {
-            Self::Empty | Self::File(_) => Poll::Ready(None),
+            Self::Empty | Self::File(_) | Self::Parts { .. } => Poll::Ready(None),
             Self::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *this = Self::Empty;
@@ -157,7 +176,7 @@ impl HttpBody for Body {
             Self::Full(bytes) => bytes.is_empty(),
             Self::File(part) => part.is_empty(),
             // A stream of known length may still have an error to tell after its last byte.
-            Self::Stream { .. } => false,
+            Self::Parts { .. } | Self::Stream { .. } => false,
         }
     }
 

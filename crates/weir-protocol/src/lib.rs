@@ -16,7 +16,7 @@ pub mod protocol;
 pub mod respond;
 pub mod target;
 
-pub use body::{Body, BodyError, RequestBody};
+pub use body::{Body, BodyError, Files, RequestBody};
 pub use call::Call;
 pub use credentials::{Presented, bearer};
 pub use face::{Face, FaceRules};

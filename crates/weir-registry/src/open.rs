@@ -49,6 +49,44 @@ pub enum Content {
     File(FileRange),
     /// To come.
     Stream(BoxStream<'static, std::io::Result<Bytes>>),
+    /// To come, and lying in a file for the most part.
+    Parts(Parts),
+}
+
+/// Bytes on their way out, or where they lie.
+#[derive(Debug)]
+pub enum Part {
+    /// In memory.
+    Bytes(Bytes),
+    /// In a file.
+    File(FileRange),
+}
+
+/// The parts of a file, one after the other as they come; an error ends them before the last byte.
+pub type Parts = BoxStream<'static, std::io::Result<Part>>;
+
+impl Part {
+    /// How many bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(part) => part.len(),
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Reads parts piece by piece, for who cannot send files as such.
+pub fn bytes_of(parts: Parts) -> BoxStream<'static, std::io::Result<Bytes>> {
+    let pieces = parts.map_ok(|part| match part {
+        Part::Bytes(bytes) => futures_util::stream::iter([Ok(bytes)]).boxed(),
+        Part::File(part) => part.stream(),
+    });
+    pieces.try_flatten().boxed()
 }
 
 pub(crate) enum AssetSource {
@@ -113,7 +151,10 @@ impl OpenedAsset {
         {
             return Content::File(part);
         }
-        Content::Stream(self.stream(range))
+        match self.source {
+            AssetSource::Flight(reader) => Content::Parts(reader.parts(range)),
+            AssetSource::Stored(..) | AssetSource::Memory(_) => Content::Stream(self.stream(range)),
+        }
     }
 
     /// The bytes of a range (the whole when `None`). A failure in the middle, such as a wrong digest, ends
@@ -137,7 +178,7 @@ impl OpenedAsset {
                 let range = range.map_or(0..size, |range| end(range.start)..end(range.end));
                 futures_util::stream::iter([Ok(bytes.slice(range))]).boxed()
             }
-            AssetSource::Flight(reader) => reader.stream(range),
+            AssetSource::Flight(reader) => bytes_of(reader.parts(range)),
         }
     }
 }

@@ -82,7 +82,7 @@ impl Drop for Reused {
 
 /// Reads bytes at an offset as far as they can be had at once, at most `length`; `None` when none can, the file ends
 /// there, or the system cannot tell. An error is left to whoever reads the file in earnest.
-pub fn read_cached(file: &File, offset: u64, length: usize) -> Option<Vec<u8>> {
+fn read_cached(file: &File, offset: u64, length: usize) -> Option<Vec<u8>> {
     let mut buffer = vec![0; length];
     let came = read_now(file, offset, &mut buffer)?;
     buffer.truncate(came);

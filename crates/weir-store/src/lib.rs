@@ -17,7 +17,6 @@ mod store;
 mod suite;
 
 pub use blob::{Blob, BlobError, BlobKey, BlobKind, BlobUrl, Blobs, Durability, Facts, Listed};
-pub use cached::read_cached;
 pub use db::{DatabaseUrl, Engine, Listener, Session};
 pub use error::DbError;
 pub use id::new_id;

@@ -1,6 +1,7 @@
 //! The listener: accepts connections, secures them, speaks HTTP/1.1 and HTTP/2 with limits, and ends in an
 //! orderly way.
 
+mod answering;
 mod open_files;
 mod outgoing;
 mod patient;
@@ -12,8 +13,9 @@ pub(crate) use open_files::connections_that_fit;
 use crate::http::{Http, Peer, group};
 use crate::telemetry::HttpMetrics;
 use crate::tls::Certificates;
+use answering::Places;
 use futures_util::future::{Either, select};
-use http::{Request, Version};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,8 +23,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use outgoing::Outgoing;
 use patient::Patient;
-use room::{Room, Stay};
-use std::convert::Infallible;
+use room::{Busy, Room, Stay};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,7 @@ impl Server {
         let Self { listener, certificates, http, grace, client_timeout, .. } = self;
         let room = Room::new(self.max_connections, self.max_connections_per_address);
         let builder = Arc::new(builder());
+        let places = Places::default();
         let graceful = GracefulShutdown::new();
         let mut stop = std::pin::pin!(stop);
         let (running, stopping) = tokio::sync::watch::channel(());
@@ -93,10 +95,10 @@ impl Server {
             };
             let watcher = graceful.watcher();
             let (builder, http, certificates) = (builder.clone(), http.clone(), certificates.clone());
-            let stopping = stopping.clone();
+            let (places, stopping) = (places.clone(), stopping.clone());
             tokio::spawn(async move {
                 let _open = Open::new();
-                let serving = Serving { builder: &builder, http, watcher, stopping, client_timeout };
+                let serving = Serving { builder: &builder, http, places, watcher, stopping, client_timeout };
                 let connection = serving.connection(stream, remote, certificates.as_deref(), &stay);
                 let leaving = stay.asked_to_leave();
                 if let Either::Right(_) = select(std::pin::pin!(connection), std::pin::pin!(leaving)).await {
@@ -117,6 +119,7 @@ impl Server {
 struct Serving<'a> {
     builder: &'a Builder<TokioExecutor>,
     http: Arc<Http>,
+    places: Places,
     watcher: hyper_util::server::graceful::Watcher,
     /// Closed when the server stops.
     stopping: tokio::sync::watch::Receiver<()>,
@@ -160,20 +163,27 @@ impl Serving<'_> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (http, host) = (self.http, stay.host());
+        let places = self.places;
         let service = service_fn(move |request: Request<Incoming>| {
-            let (http, busy) = (http.clone(), host.request());
             // Frames of HTTP/2 are made of bytes.
             let lane = lane.clone().filter(|_| request.version() < Version::HTTP_2);
-            async move {
-                let response = http.answer(peer, request).await;
-                Ok::<_, Infallible>(response.map(|body| Outgoing::new(body, busy, lane.as_ref())))
-            }
+            places.put(answer(http.clone(), peer, request, host.request(), lane))
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = self.watcher.watch(connection.into_owned()).await {
             tracing::debug!(client.address = %peer.remote, "connection ended: {error}");
         }
     }
+}
+
+async fn answer(
+    http: Arc<Http>,
+    peer: Peer,
+    request: Request<Incoming>,
+    busy: Busy,
+    lane: Option<Lane>,
+) -> Response<Outgoing> {
+    http.answer(peer, request).await.map(|body| Outgoing::new(body, busy, lane.as_ref()))
 }
 
 /// Tells a client at whose address there are too many connections, as far as it can be told.

@@ -1,22 +1,24 @@
 //! One download, many readers.
 //!
-//! A download is a file in the spool that grows, and a channel that tells how far it is. Every reader reads
-//! the file from its start and waits on the channel when it has caught up; leaving early disturbs nobody.
-//! A small one is in memory instead. The last 64 KiB are held back until the download is verified and its rows
-//! are committed, and of files up to 1 MiB everything is.
+//! A download is a file in the spool that grows, and a channel that tells how far it is. Every reader is given
+//! the file from its start, as parts that may be sent as they lie there, and waits on the channel when it has caught up;
+//! leaving early disturbs nobody. A small one is in memory instead. The last 64 KiB are held back until the download is
+//! verified and its rows are committed, and of files up to 1 MiB everything is.
 
+use crate::open::{Part, Parts};
 use crate::topology::lock;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use fs_err::File;
+use futures_util::{StreamExt as _, stream};
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use weir_core::Digest;
+use weir_store::blob::FileRange;
 use weir_store::rows::Id;
 
 use super::client::FetchError;
@@ -25,15 +27,6 @@ use super::client::FetchError;
 pub(crate) const VERIFIED_FIRST: u64 = 1024 * 1024;
 /// Of larger files this many bytes wait for the verification of the whole.
 const HELD_BACK: u64 = 64 * 1024;
-/// How much a reader takes at a time.
-const PIECE: u64 = 64 * 1024;
-/// From this many readers on they are a crowd, which shares what it has in memory.
-const CROWD: usize = 8;
-/// What a crowd shares.
-const BLOCK: u64 = 32 * 1024;
-/// How many blocks are known before those are forgotten that nobody has any more.
-const MOST_BLOCKS: usize = 1024;
-
 /// What tells downloads apart: domain, connection, and the file's coordinate.
 pub(crate) type FlightKey = (Id, String, String);
 
@@ -60,11 +53,9 @@ pub(crate) enum Progress {
 pub(crate) struct Download {
     /// Where the bytes of a large file lie, and the offset of the first. Opened while the file still has its spool
     /// name, so that the rename at the end is not noticed.
-    file: OnceLock<(Arc<std::fs::File>, u64)>,
+    file: OnceLock<(Arc<File>, u64)>,
     /// The bytes of a small one, once they are verified.
     gathered: OnceLock<Bytes>,
-    /// What readers have in memory of a large one, by number of the block.
-    blocks: Mutex<HashMap<u64, Weak<Vec<u8>>>>,
     pub(crate) progress: watch::Sender<Progress>,
     /// The repository by whose connection it goes; its row is written first.
     pub(crate) holder: OnceLock<Id>,
@@ -79,7 +70,6 @@ impl Download {
         Self {
             file: OnceLock::new(),
             gathered: OnceLock::new(),
-            blocks: Mutex::default(),
             progress: watch::Sender::new(Progress::Asking),
             holder: OnceLock::new(),
             interested: Mutex::new(Some(Vec::new())),
@@ -89,27 +79,15 @@ impl Download {
 
     /// Says where the bytes will lie.
     pub(crate) fn placed(&self, path: &Path, offset: u64) -> io::Result<()> {
-        let file = fs_err::File::open(path)?;
+        let file = File::open(path)?;
         // Set once, by the one task that downloads, as `gathered` is.
-        let _ = self.file.set((Arc::new(file.into_parts().0), offset));
+        let _ = self.file.set((Arc::new(file), offset));
         Ok(())
     }
 
     /// Gives the bytes of a small file, which are verified.
     pub(crate) fn gathered(&self, bytes: Bytes) {
         let _ = self.gathered.set(bytes);
-    }
-
-    fn block(&self, number: u64) -> Option<Arc<Vec<u8>>> {
-        lock(&self.blocks).get(&number)?.upgrade()
-    }
-
-    fn share(&self, number: u64, block: &Arc<Vec<u8>>) {
-        let mut blocks = lock(&self.blocks);
-        if blocks.len() >= MOST_BLOCKS {
-            blocks.retain(|_, block| block.strong_count() > 0);
-        }
-        blocks.insert(number, Arc::downgrade(block));
     }
 
     /// Registers repositories for a row each; false when it is too late and the caller must write them.
@@ -215,15 +193,13 @@ impl FlightReader {
     }
 
     /// The bytes of a range (to the end when it has none), as they come.
-    pub(crate) fn stream(self, range: Option<Range<u64>>) -> BoxStream<'static, io::Result<Bytes>> {
+    pub(crate) fn parts(self, range: Option<Range<u64>>) -> Parts {
         let (start, end) = range.map_or((0, None), |range| (range.start, Some(range.end)));
-        let state = (self, start, end);
-        Box::pin(futures_util::stream::try_unfold(state, |(mut reader, at, end)| async move {
+        let parts = stream::try_unfold((self, start), move |(mut reader, at)| async move {
             let Some(until) = reader.released(at, end).await? else { return Ok(None) };
-            let bytes = reader.read(at, until).await?;
-            let until = at + bytes.len() as u64;
-            Ok(Some((bytes, (reader, until, end))))
-        }))
+            Ok(Some((reader.part(at..until)?, (reader, until))))
+        });
+        parts.boxed()
     }
 
     /// How far the bytes may go out, waiting until that is beyond `at`; `None` at the end.
@@ -254,57 +230,14 @@ impl FlightReader {
         }
     }
 
-    /// Some of the bytes from here to there, at least one.
-    async fn read(&self, from: u64, to: u64) -> io::Result<Bytes> {
+    fn part(&self, range: Range<u64>) -> io::Result<Part> {
         if let Some(bytes) = self.download.gathered.get() {
             let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-            return Ok(bytes.slice(place(from)..place(to)));
+            return Ok(Part::Bytes(bytes.slice(place(range.start)..place(range.end))));
         }
-        let number = from / BLOCK;
-        let start = number * BLOCK;
-        if self.download.progress.receiver_count() < CROWD || to < start + BLOCK {
-            return self.read_file(from, (to - from).min(PIECE)).await.map(Bytes::from);
-        }
-        let block = match self.download.block(number) {
-            Some(block) => block,
-            None => {
-                let block = Arc::new(self.read_file(start, BLOCK).await?);
-                self.download.share(number, &block);
-                block
-            }
-        };
-        let first = usize::try_from(from - start).map_err(io::Error::other)?;
-        if first >= block.len() {
-            return self.read_file(from, (to - from).min(PIECE)).await.map(Bytes::from);
-        }
-        Ok(Bytes::from_owner(Block(block)).slice(first..))
-    }
-
-    /// At least one byte, at most so many.
-    async fn read_file(&self, from: u64, length: u64) -> io::Result<Vec<u8>> {
         let missing = || io::Error::other("the download has no file");
-        let (file, offset) = self.download.file.get().cloned().ok_or_else(missing)?;
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        // It was written a moment ago, so mostly it is in memory still.
-        if let Some(bytes) = weir_store::read_cached(&file, offset + from, length) {
-            return Ok(bytes);
-        }
-        tokio::task::spawn_blocking(move || {
-            let mut buffer = vec![0; length];
-            file.read_exact_at(&mut buffer, offset + from)?;
-            Ok(buffer)
-        })
-        .await
-        .map_err(io::Error::other)?
-    }
-}
-
-/// A block of which several have a part.
-struct Block(Arc<Vec<u8>>);
-
-impl AsRef<[u8]> for Block {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
+        let (file, offset) = self.download.file.get().ok_or_else(missing)?;
+        Ok(Part::File(FileRange::new(file.clone(), offset + range.start..offset + range.end)))
     }
 }
 
@@ -318,6 +251,7 @@ fn gone<E>(_: E) -> FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::open::bytes_of;
 
     #[tokio::test]
     async fn a_file_is_kept_for_whoever_registers_in_time_and_for_nobody_else() {
@@ -341,40 +275,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crowd_gets_the_same_bytes_as_one_reader_and_holds_them_once() {
+    async fn readers_get_what_is_released_and_the_rest_when_it_is_verified() {
         use futures_util::TryStreamExt as _;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         let bytes: Vec<u8> = (0..3 * VERIFIED_FIRST + 77).map(|n| (n % 251) as u8).collect();
         fs_err::write(&path, [&[0; 10][..], &bytes].concat()).expect("it can be written");
+        let size = bytes.len() as u64;
         let download = Arc::new(Download::new());
         download.placed(&path, 10).expect("it can be opened");
-        let size = bytes.len() as u64;
+        download.progress.send_replace(Progress::Running { written: size, size: Some(size) });
+        let mut early = FlightReader::new(download.clone()).parts(None);
+        let first = early.try_next().await.expect("it can be read").map(|part| part.len());
+        assert_eq!(first, Some(size - HELD_BACK));
         download.progress.send_replace(Progress::Done { size, digest: Digest::of(&bytes) });
-        let ranges = [
-            None,
-            Some(0..1),
-            Some(5..size),
-            Some(BLOCK - 1..BLOCK + 1),
-            Some(BLOCK..3 * BLOCK),
-            Some(0..size),
-        ];
-        for crowd in [0, CROWD] {
-            let others: Vec<_> = (0..crowd).map(|_| FlightReader::new(download.clone())).collect();
-            for range in &ranges {
-                let (from, to) = range.clone().map_or((0, size), |range| (range.start, range.end));
-                let stream = FlightReader::new(download.clone()).stream(range.clone());
-                let read: Vec<Bytes> = stream.try_collect().await.expect("they can be read");
-                assert!(read.concat() == bytes[from as usize..to as usize], "{crowd} {range:?}");
-            }
-            drop(others);
+        assert_eq!(early.try_next().await.expect("it can be read").map(|part| part.len()), Some(HELD_BACK));
+        assert!(early.try_next().await.expect("it can be read").is_none());
+        for range in
+            [None, Some(0..1), Some(5..size), Some(70_000..200_000), Some(size - 1..size), Some(9..9)]
+        {
+            let (from, to) = range.clone().map_or((0, size), |range| (range.start, range.end));
+            let read = bytes_of(FlightReader::new(download.clone()).parts(range.clone()));
+            let read: Vec<Bytes> = read.try_collect().await.expect("they can be read");
+            assert!(read.concat() == bytes[from as usize..to as usize], "{range:?}");
         }
-        let _crowd: Vec<_> = (0..CROWD).map(|_| FlightReader::new(download.clone())).collect();
-        let reader = FlightReader::new(download.clone());
-        let first = reader.read(0, size).await.expect("they can be read");
-        let second = reader.read(0, size).await.expect("they can be read");
-        assert_eq!(first.as_ptr(), second.as_ptr());
-        drop((first, second));
-        assert!(download.block(0).is_none(), "nobody has it any more");
     }
 }

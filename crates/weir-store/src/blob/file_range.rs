@@ -30,7 +30,8 @@ pub struct FileRange {
 }
 
 impl FileRange {
-    pub(super) fn new(file: Arc<File>, range: Range<u64>) -> Self {
+    /// The bytes between two offsets of a file.
+    pub fn new(file: Arc<File>, range: Range<u64>) -> Self {
         Self { file, range }
     }
 

@@ -9,8 +9,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
-use weir_protocol::BodyError;
+use weir_protocol::{BodyError, Files};
 use weir_registry::FileRange;
+use weir_registry::open::Part;
 
 /// What is handed over of a file at once: the log line is written when the last of it is, so it is not much.
 const WINDOW: u64 = 256 << 10;
@@ -18,12 +19,12 @@ const WINDOW: u64 = 256 << 10;
 /// A body that keeps its connection busy until it is dropped.
 pub(crate) struct Outgoing {
     body: Logged,
-    file: Option<Sending>,
+    files: Option<Sending>,
     _busy: Busy,
 }
 
 struct Sending {
-    rest: FileRange,
+    files: Files,
     lane: Lane,
     begun: bool,
     /// Reads the next window from the disk.
@@ -33,15 +34,45 @@ struct Sending {
 impl Outgoing {
     /// A body for a connection; with a lane files are sent on it.
     pub(crate) fn new(mut body: Logged, busy: Busy, lane: Option<&Lane>) -> Self {
-        let file = lane.filter(|_| FileRange::can_be_sent()).and_then(|lane| {
-            Some(Sending { rest: body.take_file()?, lane: lane.clone(), begun: false, reading: None })
+        let files = lane.filter(|_| FileRange::can_be_sent()).and_then(|lane| {
+            let files = body.take_files()?;
+            Some(Sending { files, lane: lane.clone(), begun: false, reading: None })
         });
-        Self { body, file, _busy: busy }
+        Self { body, files, _busy: busy }
     }
 }
 
 impl Sending {
+    fn is_at_end(&self) -> bool {
+        self.files.first.is_none() && self.files.more.is_none()
+    }
+
+    /// The next that goes out; `None` at the end.
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Part>>> {
+        loop {
+            match &mut self.files {
+                Files { first: Some(rest), .. } if rest.is_empty() => self.files.first = None,
+                Files { first: Some(_), .. } => {
+                    return self.poll_window(context).map_ok(Part::File).map(Some);
+                }
+                Files { more: Some(parts), .. } => match ready!(parts.as_mut().poll_next(context)) {
+                    Some(Ok(Part::File(part))) => self.files.first = Some(part),
+                    Some(part) => return Poll::Ready(Some(part)),
+                    None => self.files.more = None,
+                },
+                Files { remaining: Some(missing @ 1..), .. } => {
+                    let error = format!("a body ended {missing} bytes before its length");
+                    return Poll::Ready(Some(Err(io::Error::other(error))));
+                }
+                Files { .. } => return Poll::Ready(None),
+            }
+        }
+    }
+
     fn poll_window(&mut self, context: &mut Context<'_>) -> Poll<io::Result<FileRange>> {
+        let Some(rest) = &mut self.files.first else {
+            return Poll::Ready(Err(io::Error::other("no file is there to be sent")));
+        };
         if !self.begun && !self.lane.is_empty() {
             // Its placeholders would be taken for ours.
             return Poll::Ready(Err(io::Error::other("a file of an earlier answer was not sent")));
@@ -51,11 +82,11 @@ impl Sending {
             let read = ready!(Pin::new(reading).poll(context));
             self.reading = None;
             read.map_err(io::Error::other)??;
-            return Poll::Ready(Ok(self.rest.split_to(WINDOW)));
+            return Poll::Ready(Ok(rest.split_to(WINDOW)));
         }
-        let window = self.rest.clone().split_to(WINDOW);
+        let window = rest.clone().split_to(WINDOW);
         if window.is_in_memory() {
-            return Poll::Ready(Ok(self.rest.split_to(WINDOW)));
+            return Poll::Ready(Ok(rest.split_to(WINDOW)));
         }
         self.reading = Some(tokio::task::spawn_blocking(move || window.read_through()));
         self.poll_window(context)
@@ -71,17 +102,25 @@ impl HttpBody for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, BodyError>>> {
         let this = self.get_mut();
-        let Some(file) = &mut this.file else {
+        let Some(sending) = &mut this.files else {
             let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
             return Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(Piece::Bytes))));
         };
-        if file.rest.is_empty() {
+        let Some(part) = ready!(sending.poll_part(context)) else {
+            this.body.passed(0, true);
             return Poll::Ready(None);
-        }
-        match ready!(file.poll_window(context)) {
-            Ok(window) => {
-                this.body.passed(window.len(), file.rest.is_empty());
-                Poll::Ready(Some(Ok(Frame::data(file.lane.push(window)))))
+        };
+        match part {
+            Ok(part) => {
+                let remaining = &mut sending.files.remaining;
+                *remaining = remaining.map(|remaining| remaining.saturating_sub(part.len()));
+                // With a known length the HTTP library stops asking at the last byte.
+                this.body.passed(part.len(), *remaining == Some(0));
+                let piece = match part {
+                    Part::File(window) => sending.lane.push(window),
+                    Part::Bytes(bytes) => Piece::Bytes(bytes),
+                };
+                Poll::Ready(Some(Ok(Frame::data(piece))))
             }
             Err(error) => {
                 this.body.failed(&error);
@@ -91,11 +130,11 @@ impl HttpBody for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.file.as_ref().map_or_else(|| self.body.is_end_stream(), |file| file.rest.is_empty())
+        self.files.as_ref().map_or_else(|| self.body.is_end_stream(), Sending::is_at_end)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let exact = |file: &Sending| SizeHint::with_exact(file.rest.len());
-        self.file.as_ref().map_or_else(|| self.body.size_hint(), exact)
+        let Some(sending) = &self.files else { return self.body.size_hint() };
+        sending.files.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

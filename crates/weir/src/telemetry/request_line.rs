@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use weir_core::Principal;
-use weir_protocol::{Body, BodyError};
-use weir_registry::FileRange;
+use weir_protocol::{Body, BodyError, Files};
 
 /// What is known of a request; it grows as the request is understood.
 #[derive(Debug)]
@@ -132,18 +131,18 @@ impl Logged {
         Self { body, line }
     }
 
-    /// Its file, for who sends files without reading them, and then says so by [`Logged::passed`].
-    pub(crate) fn take_file(&mut self) -> Option<FileRange> {
-        self.body.take_file()
+    /// What lies in files, for who sends these without reading them, and then says so by [`Logged::passed`].
+    pub(crate) fn take_files(&mut self) -> Option<Files> {
+        self.body.take_files()
     }
 
-    /// Bytes of its file were sent.
+    /// Bytes of its files were sent.
     pub(crate) fn passed(&mut self, bytes: u64, all: bool) {
         self.line.bytes += bytes;
         self.line.ended |= all;
     }
 
-    /// Its file cannot be read.
+    /// Its files cannot be read, or do not come.
     pub(crate) fn failed(&mut self, error: &std::io::Error) {
         self.line.error = Some(error.to_string());
     }

@@ -9,15 +9,19 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use weir_testkit::{Client, NpmPackage, Upstream, Weir};
 
-/// Asks a server for `/healthz`, trusting this CA alone; `Err` is why it was not asked.
-async fn health(address: &str, authority: &Path) -> Result<u16, String> {
+/// For a client that asks servers of this machine.
+pub(crate) fn client() -> reqwest::ClientBuilder {
     let installed = rustls::crypto::ring::default_provider().install_default();
     // Another test of this process was first.
     drop(installed);
+    reqwest::Client::builder().no_proxy()
+}
+
+/// Asks a server for `/healthz`, trusting this CA alone; `Err` is why it was not asked.
+async fn health(address: &str, authority: &Path) -> Result<u16, String> {
     let pem = fs_err::read(authority).expect("the CA is there");
     let authorities = reqwest::Certificate::from_pem_bundle(&pem).expect("the CA is PEM");
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only(authorities);
-    let client = client.build().expect("a client can be made");
+    let client = client().tls_certs_only(authorities).build().expect("a client can be made");
     let answer = client.get(format!("{address}/healthz")).send().await;
     answer.map(|answer| answer.status().as_u16()).map_err(|error| format!("{error:?}"))
 }

@@ -2,6 +2,7 @@
 //! one after the other on one connection, over HTTP/2, to slow readers, and from files that are cut meanwhile.
 
 use crate::npm_world::World;
+use crate::running_tls::client;
 use crate::stored;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -143,7 +144,7 @@ async fn clients_that_read_slowly_or_leave_disturb_nobody() {
 #[tokio::test]
 async fn http_2_gets_the_same_bytes() {
     let world = World::start().await;
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    let client = client().http2_prior_knowledge().build().expect("a client");
     for package in with_packages(&world, &[10_000, 2 << 20]).await {
         let url = format!("{}{}", world.endpoint, package.tarball_path());
         for _ in 0..2 {
