@@ -41,6 +41,8 @@ fn main() -> ExitCode {
     let ended = runtime.context("no runtime").and_then(|runtime| {
         runtime.block_on(async {
             tokio::select! {
+                // First: while it measures it ends by itself at a signal, and tells what it has.
+                biased;
                 ended = run(&arguments) => ended,
                 // The servers are in groups of their own: only dropping them ends them.
                 stopped = stopped() => stopped,
@@ -107,13 +109,22 @@ async fn run(arguments: &Arguments) -> Result<()> {
         disturbed: 0,
         patience: meter::PATIENCE,
     };
-    // What was measured before something failed is told and kept all the same.
-    let mut ended = run.all().await;
     let mut curves = Vec::new();
-    if arguments.growth && ended.is_ok() {
-        ended = growth::run(&mut run, &weirs[0].1, &mut curves).await;
+    let measuring = async {
+        run.all().await?;
+        if arguments.growth {
+            growth::run(&mut run, &weirs[0].1, &mut curves).await?;
+        }
+        Ok(())
+    };
+    // What was measured before something failed, or a signal came, is told and kept all the same.
+    let ended = tokio::select! {
+        ended = measuring => ended,
+        stopped = stopped() => stopped,
+    };
+    if run.measured.series.is_empty() && curves.is_empty() {
+        return ended;
     }
-
     let report = Report {
         at: now(),
         machine: machine(),
