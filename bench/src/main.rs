@@ -15,7 +15,7 @@ mod report;
 mod stages;
 mod table;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use arguments::Arguments;
 use clap::Parser as _;
 use fixture::Fixture;
@@ -78,6 +78,11 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let root = root();
     let (goals, rivals) = (arguments.goals()?, arguments.rivals()?);
     let weirs = arguments.weirs(root.join("target/release/weir"))?;
+    for (_, binary) in &weirs {
+        let told = std::process::Command::new(binary).arg("--version").output();
+        let is_weir = told.is_ok_and(|told| told.stdout.starts_with(b"weir "));
+        ensure!(is_weir, "{} --version does not say that it is weir", binary.display());
+    }
     let bench = root.join("target/bench");
     fs_err::create_dir_all(&bench)?;
     // It may be a link to a folder that several clones share.
@@ -159,10 +164,14 @@ async fn run(arguments: &Arguments) -> Result<()> {
 
 /// Two runs at once would measure each other, and write into the same folders.
 fn alone(bench: &Path) -> Result<fs_err::File> {
-    let lock = fs_err::File::create(bench.join("lock"))?;
+    let path = bench.join("lock");
+    let mut lock = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
     if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-        bail!("another benchmark runs here; {} is locked", bench.join("lock").display());
+        let other = fs_err::read_to_string(&path).unwrap_or_default();
+        bail!("another benchmark runs here as process {}; it locked {}", other.trim(), path.display());
     }
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())?;
     Ok(lock)
 }
 
