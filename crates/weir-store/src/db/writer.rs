@@ -249,6 +249,7 @@ impl Transactions<'_> {
         } else if done.iter().any(|ran| ran.keep) {
             self.unsynced.store(true, Ordering::Release);
         }
+        tracing::trace!(pieces = done.len(), ?durability, "a transaction ended");
         for ran in done {
             (ran.answer)(end.clone());
         }

@@ -240,6 +240,7 @@ impl Lease {
             if let Some(rows) = found {
                 return Ok(rows);
             }
+            tracing::trace!(table, "a query goes on aside");
         }
         let values: Vec<Owned> = values.iter().copied().map(Owned::from).collect();
         let found = self
