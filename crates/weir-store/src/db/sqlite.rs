@@ -11,10 +11,12 @@ use super::value::{Owned, Value};
 use row::Names;
 use rusqlite::{CachedStatement, Connection, Error, OpenFlags, Statement};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a statement waits for a lock that somebody else has on the file.
 const BUSY: Duration = Duration::from_secs(5);
+/// A statement that takes longer is told in the log.
+const LONG: Duration = Duration::from_secs(1);
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
 
@@ -68,6 +70,21 @@ fn prepare(connection: Connection, pragmas: &str) -> Result<Connection, Error> {
     Ok(connection)
 }
 
+/// Tells of a statement that took long, when it ends. Its text has no values in it.
+struct Timed<'a> {
+    sql: &'a str,
+    begun: Instant,
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        if took >= LONG {
+            tracing::warn!(sql = self.sql, seconds = took.as_secs_f64(), "a statement took long");
+        }
+    }
+}
+
 /// All rows of a query; `None` when they hold more than `room` bytes.
 pub(super) fn all(
     connection: &Connection,
@@ -75,6 +92,7 @@ pub(super) fn all(
     values: &[Value<'_>],
     room: usize,
 ) -> Result<Option<Vec<SqliteRow>>, Error> {
+    let _timed = Timed { sql, begun: Instant::now() };
     let mut found = Vec::new();
     let mut size = 0;
     let done = each(connection, sql, values, |row| {
@@ -106,6 +124,7 @@ pub(super) fn each(
 
 /// Runs a statement and counts the rows that it changed.
 pub(super) fn run(connection: &Connection, sql: &str, values: &[Value<'_>]) -> Result<u64, Error> {
+    let _timed = Timed { sql, begun: Instant::now() };
     let mut statement = bound(connection, sql, values)?;
     let mut rows = statement.raw_query();
     while rows.next()?.is_some() {}

@@ -168,8 +168,9 @@ impl Transactions<'_> {
         // Set while it is prepared, so it is prepared each time.
         let set = match (self.set.replace(durability) == Some(durability), durability) {
             (true, _) => "",
-            (false, Durability::Synced) => "pragma synchronous = full",
-            (false, Durability::Later) => "pragma synchronous = normal",
+            (false, Durability::Synced) => "pragma synchronous = full; pragma temp_store = default",
+            // What a savepoint takes to be undone is some pages, and kept in memory; of other work there may be much.
+            (false, Durability::Later) => "pragma synchronous = normal; pragma temp_store = memory",
         };
         self.session.script("database", set).await?;
         self.run(&["begin immediate"])?;
