@@ -83,7 +83,7 @@ async fn a_visit_that_fails_ends_the_query_and_the_session_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_without_end_does_not_hold_up_the_end() {
-    let (_directory, store) = sqlite().await;
+    let (directory, store) = sqlite().await;
     let mut session = store.read().await.expect("a session");
     let endless = tokio::spawn(async move { session.all("settings", ENDLESS, &[]).await.map(drop) });
     let mut held = store.read().await.expect("a session");
@@ -96,4 +96,5 @@ async fn a_query_without_end_does_not_hold_up_the_end() {
     assert_eq!(error.to_string(), "the database does not answer now: it is closed");
     let refused = store.read().await.err().expect("refused");
     assert_eq!(refused.to_string(), error.to_string());
+    assert!(!directory.path().join("weir.db-wal").exists(), "the log was folded into the file");
 }
