@@ -1,11 +1,12 @@
-//! One SQL text over SQLite and PostgreSQL: two concrete pools, `$1` parameters that both accept, values
+//! One SQL text over SQLite and PostgreSQL: each by its own driver, `$1` parameters that both accept, values
 //! and rows as enums. What both engines must agree on (`house.md` 4.2): `sum` is cast to bigint, order is
 //! `collate "C"`, a null has a type, times are microseconds.
 
 mod bell;
-mod later;
 mod postgres;
 mod row;
+mod sqlite;
+mod url;
 mod value;
 mod writer;
 
@@ -19,93 +20,24 @@ use crate::error::DbError;
 use crate::migrate::{migrate, pending};
 use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
-use later::Later;
 use postgres::{Held, PATIENCE};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, Postgres};
-use sqlx::query::Query;
-use sqlx::sqlite::{
-    Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
-    SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr, SqlStr};
-use std::borrow::Cow;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use sqlite::{Lease, Readers};
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+pub use url::{DatabaseUrl, Engine};
 use value::bind;
 use weir_core::Timestamp;
 use writer::Writer;
 
-/// Readers of an SQLite file; each is a thread.
-const SQLITE_READERS: u32 = 4;
 /// Connections for following, ringing and leases.
 const ASIDE: u32 = 2;
 /// How many values a list in one statement holds at most. A power of two: see `expand`.
 const LIST: usize = 512;
 
-/// Where the database is.
-#[derive(Clone, PartialEq, Eq)]
-pub enum DatabaseUrl {
-    /// A file of this machine, made if it is missing.
-    Sqlite(PathBuf),
-    /// `postgres://USER:PASSWORD@HOST/NAME`.
-    Postgres(String),
-}
-
-/// Without anything secret.
-impl std::fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let url = match self {
-            Self::Sqlite(path) => return write!(f, "{}", path.display()),
-            Self::Postgres(url) => url::Url::parse(url).ok(),
-        };
-        let Some(url) = url else { return f.write_str("postgres://…") };
-        write!(f, "postgres://{}", url.host_str().unwrap_or_default())?;
-        if let Some(port) = url.port() {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(url.path())
-    }
-}
-
-impl std::fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.to_string())
-    }
-}
-
-/// Which engine a session talks to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// SQLite: one process.
-    Sqlite,
-    /// PostgreSQL: any number of nodes.
-    Postgres,
-}
-
-impl DatabaseUrl {
-    /// Which engine it names.
-    pub fn engine(&self) -> Engine {
-        match self {
-            Self::Sqlite(_) => Engine::Sqlite,
-            Self::Postgres(_) => Engine::Postgres,
-        }
-    }
-
-    /// Reads a setting: `postgres://…` or `postgresql://…`, else `sqlite:PATH` or a path.
-    pub fn parse(text: &str) -> Self {
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Self::Postgres(text.to_owned());
-        }
-        let path = text.strip_prefix("sqlite:").unwrap_or(text);
-        Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())
-    }
-}
-
 /// An open database with its tables up to date.
 pub(crate) enum Database {
     Sqlite {
-        readers: SqlitePool,
+        readers: Readers,
         writer: Writer,
     },
     Postgres {
@@ -121,31 +53,15 @@ impl Database {
     pub(crate) async fn open(url: &DatabaseUrl, now: Timestamp) -> Result<Self, DbError> {
         match url {
             DatabaseUrl::Sqlite(path) => {
-                let options = sqlite_options(path);
-                let making = options.clone().create_if_missing(true);
-                let connection =
-                    SqliteConnection::connect_with(&making).await.map_err(|e| DbError::of("database", e))?;
-                let mut session = Session::of(Inner::SqliteWriter(connection));
-                session.script("database", "begin immediate").await?;
-                migrate(&mut session, now).await?;
-                session.script("database", "commit").await?;
-                let readers = SqlitePoolOptions::new()
-                    .max_connections(SQLITE_READERS)
-                    .acquire_timeout(PATIENCE)
-                    .idle_timeout(None)
-                    .max_lifetime(None)
-                    .test_before_acquire(false)
-                    .connect_with(options.read_only(true))
-                    .await
-                    .map_err(|e| DbError::of("database", e))?;
-                Ok(Self::Sqlite { readers, writer: Writer::start(session) })
+                let writer = Writer::open(path.clone(), now).await?;
+                Ok(Self::Sqlite { readers: Readers::open(path.clone()).await?, writer })
             }
             DatabaseUrl::Postgres(url) => {
                 postgres::reach(url).await?;
                 let pool = postgres::node_pool(url).await?;
                 let mut connection = Held::acquire(&pool).await?;
                 connection.unlimited();
-                let mut session = Session::of(Inner::Postgres(connection));
+                let mut session = Session { inner: Inner::Postgres(connection) };
                 session.begin().await?;
                 session
                     .script("database", "set local statement_timeout = 0; set local lock_timeout = 0")
@@ -163,22 +79,23 @@ impl Database {
 
     /// The names of the migrations that the database lacks; nothing is changed.
     pub(crate) async fn pending(url: &DatabaseUrl) -> Result<Vec<&'static str>, DbError> {
-        let of = |e| DbError::of("database", e);
         match url {
             DatabaseUrl::Sqlite(path) => {
-                let memory = SqliteConnectOptions::new().in_memory(true);
-                let there = fs_err::exists(path).unwrap_or(true);
-                let options = if there { sqlite_options(path) } else { memory };
-                let connection = SqliteConnection::connect_with(&options).await.map_err(of)?;
-                let mut session = Session::of(Inner::SqliteWriter(connection));
-                let found = pending(&mut session).await;
-                session.close().await;
-                found
+                let path = path.clone();
+                let runtime = tokio::runtime::Handle::current();
+                let looked = tokio::task::spawn_blocking(move || {
+                    let connection = sqlite::look(&path).map_err(|e| DbError::of_sqlite("database", e))?;
+                    let mut session = Session { inner: Inner::Writer(connection) };
+                    let found = runtime.block_on(pending(&mut session));
+                    session.close();
+                    found
+                });
+                looked.await.map_err(DbError::unavailable)?
             }
             DatabaseUrl::Postgres(url) => {
                 postgres::reach(url).await?;
                 let pool = postgres::pool(postgres::options(url)?, 1).await?;
-                let mut session = Session::of(Inner::Postgres(Held::acquire(&pool).await?));
+                let mut session = Session { inner: Inner::Postgres(Held::acquire(&pool).await?) };
                 let found = pending(&mut session).await;
                 drop(session);
                 pool.close().await;
@@ -196,19 +113,19 @@ impl Database {
 
     pub(crate) async fn read(&self) -> Result<Session, DbError> {
         let inner = match self {
-            Self::Sqlite { readers, .. } => {
-                Inner::Sqlite(readers.acquire().await.map_err(|e| DbError::of("database", e))?)
-            }
+            Self::Sqlite { readers, .. } => Inner::Reader(readers.lease().await?),
             Self::Postgres { pool, .. } => Inner::Postgres(Held::acquire(pool).await?),
         };
-        Ok(Session::of(inner))
+        Ok(Session { inner })
     }
 
     /// As `read`, for what a node does to stay one of several.
     pub(crate) async fn read_aside(&self) -> Result<Session, DbError> {
         match self {
             Self::Sqlite { .. } => self.read().await,
-            Self::Postgres { aside, .. } => Ok(Session::of(Inner::Postgres(Held::acquire(aside).await?))),
+            Self::Postgres { aside, .. } => {
+                Ok(Session { inner: Inner::Postgres(Held::acquire(aside).await?) })
+            }
         }
     }
 
@@ -216,8 +133,8 @@ impl Database {
     pub(crate) async fn snapshot(&self) -> Result<Session, DbError> {
         let mut session = self.read().await?;
         let begin = match &mut session.inner {
-            Inner::Sqlite(connection) => {
-                connection.close_on_drop();
+            Inner::Reader(lease) => {
+                lease.run_aside();
                 "begin"
             }
             Inner::Postgres(held) => {
@@ -225,7 +142,7 @@ impl Database {
                 held.in_transaction = true;
                 "begin isolation level repeatable read, read only; set local statement_timeout = 0"
             }
-            Inner::SqliteWriter(_) => "",
+            Inner::Writer(_) => "",
         };
         session.script("database", begin).await?;
         Ok(session)
@@ -310,7 +227,7 @@ async fn transaction<T, E>(
 where
     E: From<DbError>,
 {
-    let mut session = Session::of(Inner::Postgres(Held::acquire(pool).await?));
+    let mut session = Session { inner: Inner::Postgres(Held::acquire(pool).await?) };
     session.begin().await?;
     // An error drops the session, which rolls the transaction back.
     let done = work(&mut session).await?;
@@ -318,47 +235,23 @@ where
     Ok(done)
 }
 
-fn sqlite_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .pragma("journal_size_limit", "67108864")
-        .pragma("cache_size", "-8000")
-        .statement_cache_capacity(256)
-        .collation("C", |left, right| left.cmp(right))
-}
-
 /// A connection that reads, or a transaction that writes. All queries are methods of it; those that
 /// change anything fail on a session that only reads.
 pub struct Session {
     inner: Inner,
-    /// What the writer of SQLite runs with its next statement.
-    later: Later,
 }
 
 enum Inner {
-    Sqlite(PoolConnection<Sqlite>),
-    SqliteWriter(SqliteConnection),
+    Reader(Lease),
+    Writer(rusqlite::Connection),
     Postgres(Held),
 }
 
-enum Connection<'a> {
-    Sqlite(&'a mut SqliteConnection),
-    Postgres(&'a mut Held),
-}
-
 impl Session {
-    fn of(inner: Inner) -> Self {
-        Self { inner, later: Later::default() }
-    }
-
     /// Which engine it talks to.
     pub fn engine(&self) -> Engine {
         match self.inner {
-            Inner::Sqlite(_) | Inner::SqliteWriter(_) => Engine::Sqlite,
+            Inner::Reader(_) | Inner::Writer(_) => Engine::Sqlite,
             Inner::Postgres(_) => Engine::Postgres,
         }
     }
@@ -370,14 +263,6 @@ impl Session {
             Engine::Postgres => "select relname as name from pg_class where oid = to_regclass($1)",
         };
         Ok(self.first("database", sql, &[name.into()]).await?.is_some())
-    }
-
-    fn executor(&mut self) -> Connection<'_> {
-        match &mut self.inner {
-            Inner::Sqlite(connection) => Connection::Sqlite(connection),
-            Inner::SqliteWriter(connection) => Connection::Sqlite(connection),
-            Inner::Postgres(held) => Connection::Postgres(held),
-        }
     }
 
     /// Asks the database for a sign of life.
@@ -392,22 +277,23 @@ impl Session {
         sql: impl SqlSafeStr,
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
-        let sql = sql.into_sql_str();
-        let (waited, tables) = self.with_what_waits(table, &sql, values);
-        let found = match self.executor() {
-            Connection::Sqlite(connection) => {
-                // Of those that waited none gives rows.
-                let query = waited.unwrap_or_else(|| bind::<Sqlite>(sql, values));
-                let rows = connection.fetch_all(query).await;
-                rows.map(|rows| rows.into_iter().map(|row| Row::sqlite(table, row)).collect())
+        match &mut self.inner {
+            Inner::Reader(lease) => {
+                let rows = lease.all(table, sql.into_sql_str(), values).await?;
+                Ok(rows.into_iter().map(|row| Row::sqlite(table, row)).collect())
             }
-            Connection::Postgres(held) => {
-                let query = bind::<Postgres>(sql, values);
+            Inner::Writer(connection) => {
+                let rows = sqlite::all(connection, sql.into_sql_str().as_str(), values, usize::MAX);
+                let rows = rows.map_err(|e| DbError::of_sqlite(table, e))?.unwrap_or_default();
+                Ok(rows.into_iter().map(|row| Row::sqlite(table, row)).collect())
+            }
+            Inner::Postgres(held) => {
+                let query = bind(sql, values);
                 let rows = held.run(async |connection| query.fetch_all(connection).await).await;
-                rows.map(|rows| rows.into_iter().map(|row| Row::postgres(table, row)).collect())
+                let rows = rows.map_err(|e| DbError::of(table, e))?;
+                Ok(rows.into_iter().map(|row| Row::postgres(table, row)).collect())
             }
-        };
-        found.map_err(|e| DbError::of(tables, e))
+        }
     }
 
     /// Lets the statements of this session take as long as they like.
@@ -424,23 +310,28 @@ impl Session {
         sql: impl SqlSafeStr,
         mut visit: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
-        let of = |error| DbError::of(table, error);
-        self.flush().await?;
-        match self.executor() {
-            Connection::Sqlite(connection) => {
-                let mut rows = bind::<Sqlite>(sql, &[]).fetch(connection);
-                while let Some(row) = rows.try_next().await.map_err(of)? {
-                    visit(Row::sqlite(table, row))?;
-                }
+        match &mut self.inner {
+            Inner::Reader(lease) => {
+                lease.each(table, sql.into_sql_str(), |row| visit(Row::sqlite(table, row))).await
             }
-            Connection::Postgres(held) => {
-                let mut rows = bind::<Postgres>(sql, &[]).fetch(held.connection().map_err(of)?);
+            Inner::Writer(connection) => {
+                let mut visited = Ok(());
+                let read = sqlite::each(connection, sql.into_sql_str().as_str(), &[], |row| {
+                    visited = visit(Row::sqlite(table, row));
+                    visited.is_ok()
+                });
+                visited?;
+                read.map(drop).map_err(|e| DbError::of_sqlite(table, e).into())
+            }
+            Inner::Postgres(held) => {
+                let of = |error| DbError::of(table, error);
+                let mut rows = bind(sql, &[]).fetch(held.connection().map_err(of)?);
                 while let Some(row) = rows.try_next().await.map_err(of)? {
                     visit(Row::postgres(table, row))?;
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// The first row of a query.
@@ -477,68 +368,18 @@ impl Session {
         sql: impl SqlSafeStr,
         values: &[Value<'_>],
     ) -> Result<u64, DbError> {
-        self.must_write(table)?;
-        let sql = sql.into_sql_str();
-        let (waited, tables) = self.with_what_waits(table, &sql, values);
-        let done = match self.executor() {
-            Connection::Sqlite(connection) => {
-                let query = waited.unwrap_or_else(|| bind::<Sqlite>(sql, values));
-                let counts = connection.execute_many(query).map_ok(|done| done.rows_affected());
-                // That of the last is asked for.
-                counts.try_fold(0, |_, count| async move { Ok(count) }).await
+        match &mut self.inner {
+            Inner::Writer(connection) => {
+                let done = sqlite::run(connection, sql.into_sql_str().as_str(), values);
+                done.map_err(|e| DbError::of_sqlite(table, e))
             }
-            Connection::Postgres(held) => {
-                let query = bind::<Postgres>(sql, values);
+            Inner::Postgres(held) if held.in_transaction => {
+                let query = bind(sql, values);
                 let done = held.run(async |connection| query.execute(connection).await).await;
-                done.map(|done| done.rows_affected())
+                done.map(|done| done.rows_affected()).map_err(|e| DbError::of(table, e))
             }
-        };
-        done.map_err(|e| DbError::of(tables, e))
-    }
-
-    /// As `run`, for a statement whose outcome nobody looks at: on SQLite it may run with a later one, which then also
-    /// has its error, but within the same work.
-    pub(crate) async fn run_later(
-        &mut self,
-        table: &'static str,
-        sql: &'static str,
-        values: &[Value<'_>],
-    ) -> Result<(), DbError> {
-        if !matches!(self.inner, Inner::SqliteWriter(_)) {
-            return self.run(table, sql, values).await.map(drop);
+            Inner::Reader(_) | Inner::Postgres(_) => Err(DbError::read_only(table)),
         }
-        self.later.push(table, sql, values);
-        if self.later.is_full() { self.flush().await } else { Ok(()) }
-    }
-
-    /// Runs what waits.
-    async fn flush(&mut self) -> Result<(), DbError> {
-        if self.later.is_empty() {
-            return Ok(());
-        }
-        let (query, tables) = self.later.take();
-        match self.executor() {
-            Connection::Sqlite(connection) => {
-                let done = connection.execute_many(query).try_for_each(|_| async { Ok(()) }).await;
-                done.map_err(|e| DbError::of(tables, e))
-            }
-            Connection::Postgres(_) => Ok(()),
-        }
-    }
-
-    /// A statement with those that wait before it, if any do, and the tables that an error is about.
-    fn with_what_waits(
-        &mut self,
-        table: &'static str,
-        sql: &SqlStr,
-        values: &[Value<'_>],
-    ) -> (Option<Query<'static, Sqlite, SqliteArguments>>, Cow<'static, str>) {
-        if self.later.is_empty() {
-            return (None, Cow::Borrowed(table));
-        }
-        self.later.push(table, sql.as_str(), values);
-        let (query, tables) = self.later.take();
-        (Some(query), tables.into())
     }
 
     /// As `run`, with a list as in `all_in`.
@@ -564,30 +405,26 @@ impl Session {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<Option<Row>, DbError> {
-        self.must_write(table)?;
-        self.first(table, sql, values).await
+        // PostgreSQL would let a session that reads write outside a transaction; SQLite would not.
+        match &self.inner {
+            Inner::Writer(_) => self.first(table, sql, values).await,
+            Inner::Postgres(held) if held.in_transaction => self.first(table, sql, values).await,
+            Inner::Reader(_) | Inner::Postgres(_) => Err(DbError::read_only(table)),
+        }
     }
 
     /// Several statements without values.
     pub(crate) async fn script(&mut self, table: &'static str, sql: &'static str) -> Result<(), DbError> {
-        self.flush().await?;
-        let done = match self.executor() {
-            Connection::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(|_| ()),
-            Connection::Postgres(held) => {
-                held.run(async |connection| sqlx::raw_sql(sql).execute(connection).await.map(|_| ())).await
+        match &mut self.inner {
+            Inner::Reader(lease) => lease.script(table, sql).await,
+            Inner::Writer(connection) => {
+                connection.execute_batch(sql).map_err(|e| DbError::of_sqlite(table, e))
             }
-        };
-        done.map_err(|e| DbError::of(table, e))
-    }
-
-    /// PostgreSQL would let a session that reads write outside a transaction; SQLite would not.
-    fn must_write(&self, table: &'static str) -> Result<(), DbError> {
-        match &self.inner {
-            Inner::SqliteWriter(_) => Ok(()),
-            Inner::Postgres(held) if held.in_transaction => Ok(()),
-            Inner::Sqlite(_) | Inner::Postgres(_) => {
-                let source = sqlx::Error::InvalidArgument("this session only reads".to_owned());
-                Err(DbError::of(table, source))
+            Inner::Postgres(held) => {
+                let done = held
+                    .run(async |connection| sqlx::raw_sql(sql).execute(connection).await.map(|_| ()))
+                    .await;
+                done.map_err(|e| DbError::of(table, e))
             }
         }
     }
@@ -605,13 +442,14 @@ impl Session {
     async fn commit(mut self) -> Result<(), DbError> {
         match &mut self.inner {
             Inner::Postgres(held) => held.commit().await,
-            Inner::Sqlite(_) | Inner::SqliteWriter(_) => Ok(()),
+            Inner::Reader(_) | Inner::Writer(_) => Ok(()),
         }
     }
 
-    async fn close(self) {
-        if let Inner::SqliteWriter(connection) = self.inner
-            && let Err(error) = connection.close().await
+    /// Closes the connection of a writer, which folds the log into the file.
+    fn close(self) {
+        if let Inner::Writer(connection) = self.inner
+            && let Err((_, error)) = connection.close()
         {
             tracing::warn!(%error, "the database was not closed in order");
         }
@@ -639,27 +477,6 @@ pub(crate) fn expand<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_database_setting_is_a_url_or_a_path() {
-        let file = |path: &str| DatabaseUrl::Sqlite(path.into());
-        assert_eq!(DatabaseUrl::parse("/a/weir.db"), file("/a/weir.db"));
-        assert_eq!(DatabaseUrl::parse("sqlite:weir.db"), file("weir.db"));
-        assert_eq!(DatabaseUrl::parse("sqlite:///a/weir.db"), file("/a/weir.db"));
-        let url = "postgres://weir@127.0.0.1/weir";
-        assert_eq!(DatabaseUrl::parse(url), DatabaseUrl::Postgres(url.into()));
-    }
-
-    #[test]
-    fn a_database_is_shown_without_anything_secret() {
-        let shown = |text: &str| format!("{0} {0:?}", DatabaseUrl::parse(text));
-        assert_eq!(shown("sqlite:/a/weir.db"), "/a/weir.db /a/weir.db");
-        for text in ["postgres://u:hunter2@db:5433/weir", "postgresql://db:5433/weir?user=u&password=hunter2"]
-        {
-            assert_eq!(shown(text), "postgres://db:5433/weir postgres://db:5433/weir");
-        }
-        assert_eq!(shown("postgres://u:hunter2@[/weir"), "postgres://… postgres://…");
-    }
 
     #[test]
     fn a_list_is_padded_to_a_power_of_two() {

@@ -1,9 +1,12 @@
 //! What can go wrong with the database, told apart by what the caller can do about it.
 
 use sqlx::error::ErrorKind;
-use std::borrow::Cow;
 use std::sync::Arc;
 use weir_core::Error;
+
+const SQLITE_IOERR: i32 = 10;
+const SQLITE_CONSTRAINT_PRIMARYKEY: i32 = 1555;
+const SQLITE_CONSTRAINT_UNIQUE: i32 = 2067;
 
 /// A failure of the database or of what it holds.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -11,8 +14,8 @@ pub enum DbError {
     /// A row like this is there already.
     #[error("a row like this is in table {table} already ({what})")]
     Unique {
-        /// The table that was written, or all of those that statements which ran together were about.
-        table: Cow<'static, str>,
+        /// The table that was written.
+        table: &'static str,
         /// The constraint, in the engine's words.
         what: String,
     },
@@ -48,25 +51,22 @@ pub enum DbError {
     /// A fault of Weir's own, such as a statement the engine refuses.
     #[error("table {table}: {source}")]
     Driver {
-        /// The table that was read or written, or all of those that statements which ran together were about.
-        table: Cow<'static, str>,
+        /// The table that was read or written.
+        table: &'static str,
         /// What the driver said.
-        source: Arc<sqlx::Error>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl DbError {
-    /// Sorts an error of the driver that came while `table` was read or written.
-    pub(crate) fn of(table: impl Into<Cow<'static, str>>, error: sqlx::Error) -> Self {
-        let table = table.into();
+    /// Sorts an error of PostgreSQL that came while `table` was read or written.
+    pub(crate) fn of(table: &'static str, error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(cause) if cause.kind() == ErrorKind::UniqueViolation => {
                 Self::Unique { table, what: cause.constraint().unwrap_or(cause.message()).to_owned() }
             }
             sqlx::Error::Database(cause) if cause.code().is_some_and(|code| passes_by_itself(&code)) => {
-                let code = cause.code().unwrap_or_default();
-                let hint = if is_sqlite_disk_error(&code) { "; is the disk full?" } else { "" };
-                Self::unavailable(format_args!("{}{hint}", cause.message()))
+                Self::unavailable(cause.message())
             }
             sqlx::Error::PoolTimedOut => Self::unavailable("no connection to it was free in time"),
             // What is no protocol is how a connection looks that breaks off in the middle of something.
@@ -79,6 +79,34 @@ impl DbError {
         }
     }
 
+    /// As `of`, for SQLite.
+    pub(crate) fn of_sqlite(table: &'static str, error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error().map_or(0, |cause| cause.extended_code);
+        let message = match &error {
+            rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+            error => error.to_string(),
+        };
+        match code {
+            SQLITE_CONSTRAINT_UNIQUE | SQLITE_CONSTRAINT_PRIMARYKEY => Self::Unique { table, what: message },
+            // It says so of writes that did not fit, too.
+            code if code & 0xff == SQLITE_IOERR => {
+                Self::unavailable(format_args!("{message}; is the disk full?"))
+            }
+            code if sqlite_passes_by_itself(code) => Self::unavailable(message),
+            _ => Self::Driver { table, source: Arc::new(error) },
+        }
+    }
+
+    /// A session that reads was asked to write.
+    pub(crate) fn read_only(table: &'static str) -> Self {
+        Self::fault(table, "this session only reads")
+    }
+
+    /// A fault of Weir's own.
+    pub(crate) fn fault(table: &'static str, problem: &'static str) -> Self {
+        Self::Driver { table, source: Arc::new(std::io::Error::other(problem)) }
+    }
+
     pub(crate) fn unavailable(message: impl std::fmt::Display) -> Self {
         Self::Unavailable { message: message.to_string() }
     }
@@ -89,23 +117,16 @@ impl DbError {
     }
 }
 
-/// Whether the same statement may succeed later: SQLite's result codes are numbers, of which the low
-/// byte is the kind; PostgreSQL's SQLSTATEs are five characters, of which two are the class.
+/// Whether the same statement may succeed later: PostgreSQL's SQLSTATEs are five characters, of which two are the class.
 fn passes_by_itself(code: &str) -> bool {
-    if code.len() == 5 && !code.starts_with("40") {
-        return matches!(&code[..2], "08" | "53" | "57" | "58")
-            || matches!(code, "25006" | "25P03" | "55P03");
-    }
-    if matches!(code, "40001" | "40P01") {
-        return true;
-    }
-    // busy, locked, read-only, input/output, full, cannot open
-    code.parse::<u32>().is_ok_and(|number| matches!(number & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+    code.get(..2).is_some_and(|class| matches!(class, "08" | "53" | "57" | "58"))
+        || matches!(code, "25006" | "25P03" | "40001" | "40P01" | "55P03")
 }
 
-/// SQLite says so of writes that did not fit, too.
-fn is_sqlite_disk_error(code: &str) -> bool {
-    code.len() != 5 && code.parse::<u32>().is_ok_and(|number| number & 0xff == 10)
+/// As `passes_by_itself`: SQLite's result codes are numbers, of which the low byte is the kind.
+fn sqlite_passes_by_itself(code: i32) -> bool {
+    // busy, locked, read-only, interrupted, input/output, full, cannot open
+    matches!(code & 0xff, 5 | 6 | 8 | 9 | SQLITE_IOERR | 13 | 14)
 }
 
 impl From<DbError> for Error {
@@ -128,22 +149,45 @@ mod tests {
 
     #[test]
     fn failures_that_pass_by_themselves_are_told_from_faults() {
-        for code in [
-            "5", "13", "14", "261", "3850", "08006", "53100", "57P01", "25006", "25P03", "55P03", "40001",
-            "40P01",
-        ] {
+        for code in ["08006", "53100", "57P01", "25006", "25P03", "55P03", "40001", "40P01"] {
             assert!(passes_by_itself(code), "{code}");
         }
-        for code in ["1", "19", "787", "42601", "22021", "23503", "11"] {
+        for code in ["42601", "22021", "23503", "40002", ""] {
             assert!(!passes_by_itself(code), "{code}");
         }
+        for code in [5, 13, 14, 261, 3850] {
+            assert!(sqlite_passes_by_itself(code), "{code}");
+        }
+        for code in [0, 1, 11, 19, 787] {
+            assert!(!sqlite_passes_by_itself(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn errors_of_sqlite_say_what_it_said() {
+        let failed = |code, message: &str| {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(message.into()));
+            DbError::of_sqlite("tags", error)
+        };
+        let twice = failed(2067, "UNIQUE constraint failed: tags.key");
+        assert!(twice.is_unique(), "{twice}");
+        assert_eq!(
+            twice.to_string(),
+            "a row like this is in table tags already (UNIQUE constraint failed: tags.key)"
+        );
+        let full = failed(13, "database or disk is full").to_string();
+        assert_eq!(full, "the database does not answer now: database or disk is full");
+        let write = failed(778, "disk I/O error").to_string();
+        assert_eq!(write, "the database does not answer now: disk I/O error; is the disk full?");
+        let fault = failed(1, "no such table: tags").to_string();
+        assert_eq!(fault, "table tags: no such table: tags");
     }
 
     #[test]
     fn clients_are_told_to_come_again_only_when_that_helps() {
         assert!(matches!(Error::from(DbError::unavailable("disk full")), Error::Unavailable { .. }));
         assert!(matches!(Error::from(DbError::Cursor), Error::Invalid { .. }));
-        let unique = DbError::Unique { table: "domains".into(), what: String::new() };
+        let unique = DbError::Unique { table: "domains", what: String::new() };
         assert!(unique.is_unique());
         assert!(matches!(Error::from(unique), Error::Internal(_)));
     }

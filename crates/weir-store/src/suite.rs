@@ -8,6 +8,7 @@ mod garbage;
 mod migrations;
 mod node_rows;
 mod package_rows;
+mod readers;
 mod spool;
 mod writer;
 

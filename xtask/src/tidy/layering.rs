@@ -18,7 +18,7 @@ const RULES: &[Rule] = &[
     Rule {
         package: "weir-core",
         not_named: &[],
-        not_reached: &["tokio", "hyper", "http", "sqlx", "reqwest", "object_store"],
+        not_reached: &["tokio", "hyper", "http", "sqlx", "rusqlite", "reqwest", "object_store"],
     },
     Rule {
         package: "weir-store",
@@ -29,34 +29,34 @@ const RULES: &[Rule] = &[
     Rule {
         package: "weir-registry",
         // reqwest, its HTTP client, brings hyper along; the spine itself knows no HTTP server.
-        not_named: &["hyper", "hyper-util", "sqlx", "object_store"],
+        not_named: &["hyper", "hyper-util", "sqlx", "rusqlite", "object_store"],
         not_reached: &["weir-protocol", "weir-api", "FORMATS"],
     },
     Rule {
         package: "weir-protocol",
-        not_named: &["sqlx", "object_store", "reqwest", "weir-store"],
+        not_named: &["sqlx", "rusqlite", "object_store", "reqwest", "weir-store"],
         not_reached: &["weir-api", "FORMATS"],
     },
     Rule {
         package: "FORMATS",
-        not_named: &["sqlx", "object_store", "reqwest", "weir-store", "hyper", "hyper-util"],
+        not_named: &["sqlx", "rusqlite", "object_store", "reqwest", "weir-store", "hyper", "hyper-util"],
         not_reached: &["weir-api", "FORMATS"],
     },
     Rule {
         package: "weir-api",
-        not_named: &["sqlx", "object_store", "reqwest", "weir-store", "hyper", "hyper-util"],
+        not_named: &["sqlx", "rusqlite", "object_store", "reqwest", "weir-store", "hyper", "hyper-util"],
         not_reached: &["FORMATS"],
     },
     Rule { package: "weir", not_named: &[], not_reached: &["weir-testkit"] },
     Rule {
         package: "weir-testkit",
         not_named: &[],
-        not_reached: &["sqlx", "reqwest", "weir-store", "FORMATS"],
+        not_reached: &["sqlx", "rusqlite", "reqwest", "weir-store", "FORMATS"],
     },
     Rule {
         package: "weir-bench",
         // It measures what a user gets, so it asks as a user does; the store alone is opened, to fill it.
-        not_named: &["sqlx", "reqwest", "object_store"],
+        not_named: &["sqlx", "rusqlite", "reqwest", "object_store"],
         not_reached: &["weir", "weir-registry", "weir-protocol", "weir-api", "FORMATS"],
     },
 ];

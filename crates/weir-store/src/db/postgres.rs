@@ -135,8 +135,10 @@ impl Held {
     /// Commits the transaction that was begun.
     pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         if self.failed {
-            let problem = "a statement of this transaction failed and was passed over".to_owned();
-            return Err(DbError::of("database", Error::InvalidArgument(problem)));
+            return Err(DbError::fault(
+                "database",
+                "a statement of this transaction failed and was passed over",
+            ));
         }
         let commit = async |connection: &mut PgConnection| sqlx::raw_sql("commit").execute(connection).await;
         self.run(commit).await.map_err(|e| DbError::of("database", e))?;

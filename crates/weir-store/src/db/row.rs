@@ -1,8 +1,8 @@
 //! A row of either engine with typed getters, whose error names table, column and row.
 
+use super::sqlite::{FromCell, SqliteRow};
 use crate::error::DbError;
 use sqlx::postgres::{PgRow, Postgres};
-use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{Decode, Row as _, Type};
 use std::sync::Arc;
 use weir_core::name::shown;
@@ -30,22 +30,21 @@ impl Row {
 
     fn get<'r, T>(&'r self, column: &'static str) -> Result<T, DbError>
     where
-        T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
+        T: FromCell<'r> + Decode<'r, Postgres> + Type<Postgres>,
     {
-        let value = match &self.inner {
-            Inner::Sqlite(row) => row.try_get(column),
-            Inner::Postgres(row) => row.try_get(column),
-        };
-        value.map_err(|error| self.broken(column, error))
+        match &self.inner {
+            Inner::Sqlite(row) => row.get(column).map_err(|error| self.broken(column, error)),
+            Inner::Postgres(row) => row.try_get(column).map_err(|error| self.broken(column, error)),
+        }
     }
 
     /// The error for a value that is not what Weir writes.
     pub(crate) fn broken(&self, column: &'static str, problem: impl std::fmt::Display) -> DbError {
         let id = match &self.inner {
-            Inner::Sqlite(row) => row.try_get::<&str, _>(0).map(str::to_owned),
-            Inner::Postgres(row) => row.try_get::<&str, _>(0).map(str::to_owned),
+            Inner::Sqlite(row) => row.at::<String>(0).ok(),
+            Inner::Postgres(row) => row.try_get(0).ok(),
         };
-        let id = id.unwrap_or_else(|_| "unknown".to_owned());
+        let id = id.unwrap_or_else(|| "unknown".to_owned());
         DbError::Inconsistent { table: self.table, column, id, problem: problem.to_string() }
     }
 

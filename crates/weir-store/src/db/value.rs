@@ -1,7 +1,8 @@
 //! Values of parameters. A null has a type, since PostgreSQL asks for one.
 
+use sqlx::SqlSafeStr;
+use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
-use sqlx::{Database, Encode, SqlSafeStr, Type};
 use std::sync::Arc;
 use weir_core::{Digest, Timestamp};
 
@@ -14,18 +15,38 @@ pub(crate) enum Value<'a> {
     Bytes(Option<&'a [u8]>),
 }
 
-/// A query with its parameters bound.
-pub(crate) fn bind<DB>(
-    sql: impl SqlSafeStr,
-    values: &[Value<'_>],
-) -> Query<'static, DB, <DB as Database>::Arguments>
-where
-    DB: Database,
-    for<'t> Option<&'t str>: Encode<'t, DB> + Type<DB>,
-    for<'t> Option<&'t [u8]>: Encode<'t, DB> + Type<DB>,
-    for<'t> Option<i64>: Encode<'t, DB> + Type<DB>,
-    for<'t> bool: Encode<'t, DB> + Type<DB>,
-{
+/// A parameter that goes to another thread.
+pub(crate) enum Owned {
+    Text(Option<Box<str>>),
+    Int(Option<i64>),
+    Bool(bool),
+    Bytes(Option<Box<[u8]>>),
+}
+
+impl From<Value<'_>> for Owned {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Text(text) => Self::Text(text.map(Box::from)),
+            Value::Int(number) => Self::Int(number),
+            Value::Bool(truth) => Self::Bool(truth),
+            Value::Bytes(bytes) => Self::Bytes(bytes.map(Box::from)),
+        }
+    }
+}
+
+impl Owned {
+    pub(crate) fn value(&self) -> Value<'_> {
+        match self {
+            Self::Text(text) => Value::Text(text.as_deref()),
+            Self::Int(number) => Value::Int(*number),
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Bytes(bytes) => Value::Bytes(bytes.as_deref()),
+        }
+    }
+}
+
+/// A query of PostgreSQL with its parameters bound.
+pub(crate) fn bind(sql: impl SqlSafeStr, values: &[Value<'_>]) -> Query<'static, Postgres, PgArguments> {
     let mut query = sqlx::query(sql);
     for value in values {
         query = match *value {

@@ -1,23 +1,29 @@
 //! The one writer of an SQLite file. What waits at the same moment shares a transaction and its sync to
 //! disk: each piece of work in a savepoint of its own, all answered after the commit. A transaction of work
-//! that may be lost in a power cut is not synced; the next that is synced takes it along.
+//! that may be lost in a power cut is not synced; the next that is synced takes it along. It has a thread of its own,
+//! so a piece of work is handed over once, and each of its statements is a function call there.
 
-use super::Session;
+use super::sqlite::{self, Access};
+use super::{Inner, Session};
 use crate::Durability;
 use crate::error::DbError;
+use crate::migrate::migrate;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use weir_core::Timestamp;
 
 /// How many pieces of work share a commit at most.
 const GROUP: usize = 64;
 /// How many wait before callers are made to wait with them.
 const WAITING: usize = 1024;
 
-/// The way to the writer's task.
+/// The way to the writer's thread.
 pub(crate) struct Writer {
     inbox: mpsc::Sender<Message>,
     /// Whether a commit may be lost in a power cut still.
@@ -38,11 +44,27 @@ struct Ran {
 }
 
 impl Writer {
-    pub(crate) fn start(session: Session) -> Self {
+    /// Opens the file, making it if it is missing, brings its tables up to date, and waits for work.
+    pub(crate) async fn open(path: PathBuf, now: Timestamp) -> Result<Self, DbError> {
         let (inbox, waiting) = mpsc::channel(WAITING);
+        let (sender, opened) = oneshot::channel();
         let unsynced = Arc::new(AtomicBool::new(false));
-        tokio::spawn(serve(session, waiting, unsynced.clone()));
-        Self { inbox, unsynced }
+        let (seen, runtime) = (unsynced.clone(), Handle::current());
+        let work = move || {
+            runtime.block_on(async {
+                match open(&path, now).await {
+                    Ok(session) => {
+                        let _ = sender.send(Ok(()));
+                        serve(session, waiting, seen).await;
+                    }
+                    Err(error) => drop(sender.send(Err(error))),
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(work);
+        thread.map_err(|error| DbError::unavailable(format_args!("it has no thread: {error}")))?;
+        opened.await.unwrap_or_else(|_| Err(DbError::unavailable("it could not be opened")))?;
+        Ok(Self { inbox, unsynced })
     }
 
     /// Syncs the commits that may be lost, if there are any.
@@ -66,13 +88,9 @@ impl Writer {
         let work: Work = Box::new(move |session| {
             async move {
                 // A panic is the caller's, not the writer's: it is carried over and goes on there.
-                let done = AssertUnwindSafe(async {
-                    let done = work(session).await?;
-                    session.flush().await?;
-                    Ok(done)
-                });
+                // Also one that comes before there is a future.
+                let done = AssertUnwindSafe(async { work(session).await });
                 let result: Result<Result<T, E>, _> = done.catch_unwind().await;
-                session.later.clear();
                 let keep = matches!(result, Ok(Ok(_)));
                 let answer = move |end: Result<(), DbError>| {
                     let told = match (result, end) {
@@ -105,6 +123,15 @@ impl Writer {
     }
 }
 
+async fn open(path: &Path, now: Timestamp) -> Result<Session, DbError> {
+    let connection = sqlite::open(path, Access::Write).map_err(|e| DbError::of_sqlite("database", e))?;
+    let mut session = Session { inner: Inner::Writer(connection) };
+    session.script("database", "begin immediate").await?;
+    migrate(&mut session, now).await?;
+    session.script("database", "commit").await?;
+    Ok(session)
+}
+
 async fn serve(mut session: Session, mut waiting: mpsc::Receiver<Message>, unsynced: Arc<AtomicBool>) {
     let mut transactions = Transactions { session: &mut session, set: None, unsynced };
     let mut next = None;
@@ -122,7 +149,7 @@ async fn serve(mut session: Session, mut waiting: mpsc::Receiver<Message>, unsyn
         }
     };
     waiting.close();
-    session.close().await;
+    session.close();
     if let Some(sender) = last {
         let _ = sender.send(());
     }
@@ -138,20 +165,30 @@ struct Transactions<'a> {
 impl Transactions<'_> {
     /// Begins a transaction with a savepoint in it.
     async fn begin(&mut self, durability: Durability) -> Result<(), DbError> {
-        let script = match (self.set == Some(durability), durability) {
-            // A commit that writes nothing is not synced, so it writes a number that nobody reads: the work may rely
-            // on rows that may be lost, whether it changes any or not.
-            (_, Durability::Synced) if self.unsynced.load(Ordering::Acquire) => {
-                "pragma synchronous = full; begin immediate; pragma user_version = 0; savepoint work"
-            }
-            (true, _) => "begin immediate; savepoint work",
-            (false, Durability::Synced) => "pragma synchronous = full; begin immediate; savepoint work",
-            (false, Durability::Later) => "pragma synchronous = normal; begin immediate; savepoint work",
+        // Set while it is prepared, so it is prepared each time.
+        let set = match (self.set.replace(durability) == Some(durability), durability) {
+            (true, _) => "",
+            (false, Durability::Synced) => "pragma synchronous = full; pragma temp_store = default",
+            // What a savepoint takes to be undone is some pages, and kept in memory; of other work there may be much.
+            (false, Durability::Later) => "pragma synchronous = normal; pragma temp_store = memory",
         };
-        self.set = None;
-        self.session.script("database", script).await?;
-        self.set = Some(durability);
-        Ok(())
+        self.session.script("database", set).await?;
+        self.run(&["begin immediate"])?;
+        // A commit that writes nothing is not synced, so it writes a number that nobody reads: the work may rely
+        // on rows that may be lost, whether it changes any or not.
+        if durability == Durability::Synced && self.unsynced.load(Ordering::Acquire) {
+            self.run(&["pragma user_version = 0"])?;
+        }
+        self.run(&["savepoint work"])
+    }
+
+    fn run(&mut self, statements: &[&str]) -> Result<(), DbError> {
+        match &self.session.inner {
+            Inner::Writer(connection) => {
+                sqlite::run_each(connection, statements).map_err(|e| DbError::of_sqlite("database", e))
+            }
+            Inner::Reader(_) | Inner::Postgres(_) => Err(DbError::read_only("database")),
+        }
     }
 
     /// Runs `work`, and what came meanwhile, in one transaction. Gives back what came and could not share it.
@@ -163,8 +200,9 @@ impl Transactions<'_> {
     ) -> Option<Message> {
         if let Err(error) = self.begin(durability).await {
             tracing::error!(%error, "cannot begin a transaction");
+            self.set = None;
             // Only its beginning may have failed.
-            let _ = self.session.script("database", "rollback").await;
+            let _ = self.run(&["rollback"]);
             return None;
         }
         let mut done = Vec::new();
@@ -185,13 +223,13 @@ impl Transactions<'_> {
                 Some(Message::Close(_)) | None => false,
             };
             // Its failure undoes nobody else's work.
-            let script = match (keep, shares) {
-                (true, true) => "release work; savepoint work",
-                (true, false) => "commit",
-                (false, true) => "rollback to work; release work; savepoint work",
-                (false, false) => "rollback to work; commit",
+            let statements: &[_] = match (keep, shares) {
+                (true, true) => &["release work", "savepoint work"],
+                (true, false) => &["commit"],
+                (false, true) => &["rollback to work", "release work", "savepoint work"],
+                (false, false) => &["rollback to work", "commit"],
             };
-            if let Err(error) = self.session.script("database", script).await {
+            if let Err(error) = self.run(statements) {
                 // The engine gave up the whole transaction (disk full); all of it is undone.
                 end = Err(error);
                 break;
@@ -206,12 +244,13 @@ impl Transactions<'_> {
         if let Err(error) = &end {
             tracing::error!(%error, "a transaction was undone");
             // It may be gone already; what matters is that none is open when the next begins.
-            let _ = self.session.script("database", "rollback").await;
+            let _ = self.run(&["rollback"]);
         } else if durability == Durability::Synced {
             self.unsynced.store(false, Ordering::Release);
         } else if done.iter().any(|ran| ran.keep) {
             self.unsynced.store(true, Ordering::Release);
         }
+        tracing::trace!(pieces = done.len(), ?durability, "a transaction ended");
         for ran in done {
             (ran.answer)(end.clone());
         }

@@ -64,7 +64,7 @@ impl Session {
         digests.sort();
         for digest in &digests {
             let sql = "update blobs set synced = $3 where domain_id = $1 and sha256 = $2";
-            self.run_later(TABLE, sql, &[domain.into(), digest.into(), true.into()]).await?;
+            self.run(TABLE, sql, &[domain.into(), digest.into(), true.into()]).await?;
         }
         Ok(())
     }

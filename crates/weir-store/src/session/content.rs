@@ -141,7 +141,7 @@ impl Session {
             row.parser.into(),
             row.created_at.into(),
         ];
-        self.run_later(TABLE, sql, &values).await?;
+        self.run(TABLE, sql, &values).await?;
         for asset in assets {
             self.put_asset(asset).await?;
         }
@@ -213,7 +213,7 @@ impl Session {
             promise.as_ref().map(|(_, url)| url.as_str()).into(),
             Value::Bool(row.derived),
         ];
-        self.run_later(ASSETS, sql, &values).await?;
+        self.run(ASSETS, sql, &values).await?;
         Ok(())
     }
 

@@ -61,7 +61,7 @@ impl Session {
             row.fetched_at.into(),
             row.checked_at.into(),
         ];
-        self.run_later(TABLE, sql, &values).await?;
+        self.run(TABLE, sql, &values).await?;
         Ok(())
     }
 

@@ -24,8 +24,7 @@ impl Session {
     /// Puts an event (JSON) into the outbox of a domain.
     pub async fn insert_event(&mut self, domain: &str, at: Timestamp, body: &str) -> Result<(), DbError> {
         let sql = "insert into events (event_id, domain_id, created_at, body) values ($1, $2, $3, $4)";
-        self.run_later(EVENTS, sql, &[(&ordered_id(at)).into(), domain.into(), at.into(), body.into()])
-            .await?;
+        self.run(EVENTS, sql, &[(&ordered_id(at)).into(), domain.into(), at.into(), body.into()]).await?;
         Ok(())
     }
 
@@ -42,7 +41,7 @@ impl Session {
             (&row.resource).into(),
             (&row.detail).into(),
         ];
-        self.run_later(AUDIT, sql, &values).await?;
+        self.run(AUDIT, sql, &values).await?;
         Ok(())
     }
 

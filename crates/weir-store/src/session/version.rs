@@ -114,7 +114,7 @@ impl Session {
             row.published_at.into(),
             row.updated_at.into(),
         ];
-        self.run_later(TABLE, sql, &values).await?;
+        self.run(TABLE, sql, &values).await?;
         Ok(())
     }
 

@@ -8,7 +8,6 @@ use crate::lock::StoreLock;
 use crate::migrate::{LEAST, LEAST_VERSION, MIGRATIONS, VERSION};
 use crate::{Places, Store};
 use sqlx::postgres::PgConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _};
 use std::error::Error as _;
 
@@ -16,10 +15,8 @@ use std::error::Error as _;
 async fn by_hand(database: &DatabaseUrl, sql: String) {
     match database {
         DatabaseUrl::Sqlite(path) => {
-            let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-            let mut connection = SqliteConnection::connect_with(&options).await.expect("opened");
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("run");
-            connection.close().await.expect("closed");
+            let connection = rusqlite::Connection::open(path).expect("opened");
+            connection.execute_batch(&sql).expect("run");
         }
         DatabaseUrl::Postgres(url) => {
             let mut connection = PgConnection::connect(url).await.expect("opened");

@@ -285,7 +285,7 @@ async fn versions_are_changed_listed_and_deleted() {
             .write(move |session| Box::pin(async move { session.insert_version(&twin).await }))
             .await
             .expect_err("there is one of that key");
-        assert!(matches!(&unique, DbError::Unique { table, .. } if table == "package_versions"), "{unique}");
+        assert!(matches!(&unique, DbError::Unique { table: "package_versions", .. }), "{unique}");
 
         let mut session = store.read().await.expect("a session");
         let rows = session.versions_of(std::slice::from_ref(&package_id)).await.expect("ok");
