@@ -97,7 +97,8 @@ pub(super) struct Held {
 
 impl Held {
     pub(super) async fn acquire(pool: &PgPool) -> Result<Self, DbError> {
-        let connection = pool.acquire().await.map_err(|e| DbError::of("database", e))?;
+        // On the heap, as in `run`: the driver's futures are large, and room for them would be in all that may ask.
+        let connection = Box::pin(pool.acquire()).await.map_err(|e| DbError::of("database", e))?;
         Ok(Self {
             connection: Some(connection),
             in_transaction: false,
@@ -124,7 +125,8 @@ impl Held {
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let limit = self.limit.unwrap_or(Duration::MAX);
-        let done = timeout(limit, statement(self.connection()?)).await.unwrap_or_else(|_| {
+        let statement = Box::pin(statement(self.connection()?));
+        let done = timeout(limit, statement).await.unwrap_or_else(|_| {
             self.silent = true;
             Err(Error::Io(late()))
         });
