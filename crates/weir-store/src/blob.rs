@@ -271,8 +271,15 @@ impl Blobs {
     ) -> Result<(), BlobError> {
         match &self.place {
             Place::Folder(folder) => {
-                let (folder, key) = (folder.clone(), key.clone());
-                blocking(move || folder.keep(&key, spooled.place, durability)).await
+                let (folder, key, checked) = (folder.clone(), key.clone(), self.checked.clone());
+                blocking(move || {
+                    let stamp = folder.keep(&key, spooled.place, durability)?;
+                    if spooled.digests.sha256 == *key.digest() {
+                        checked.kept(&key, stamp);
+                    }
+                    Ok(())
+                })
+                .await
             }
             Place::Objects(objects) => objects.keep(&key.path(), spooled.place).await,
         }
@@ -287,10 +294,12 @@ impl Blobs {
     ) -> Result<(), BlobError> {
         match &self.place {
             Place::Folder(folder) => {
-                let (folder, spool) = (folder.clone(), spool.clone());
+                let (folder, spool, checked) = (folder.clone(), spool.clone(), self.checked.clone());
                 blocking(move || {
-                    all.iter()
-                        .try_for_each(|(key, bytes)| folder.keep(key, spool.write_out(bytes)?, durability))
+                    all.iter().try_for_each(|(key, bytes)| {
+                        checked.kept(key, folder.keep(key, spool.write_out(bytes)?, durability)?);
+                        Ok(())
+                    })
                 })
                 .await
             }

@@ -1,5 +1,5 @@
-//! Bytes that rot are not served. The first time a process serves a blob, and again after a while or when its
-//! file was written to, its bytes are hashed on their way out; the last of them wait for the result.
+//! Bytes that rot are not served. The first time a process serves a blob that it did not keep itself, and again after a
+//! while or when its file was written to, its bytes are hashed on their way out; the last of them wait for the result.
 
 use super::read::{Pieces, hash_all};
 use super::{BlobError, BlobKey};
@@ -62,6 +62,14 @@ impl Checked {
             }
             Some(outcome) if outcome.sound && self.is_fresh(outcome, now) => Known::Sound,
             Some(_) | None => Known::Nothing,
+        }
+    }
+
+    /// Notes a file that was kept with bytes that were hashed on their way into it.
+    pub(super) fn kept(&self, key: &BlobKey, stamp: Option<Stamp>) {
+        // Who reads an index document hashes it anyway.
+        if let (BlobKey::Asset { .. }, Some(stamp)) = (key, stamp) {
+            self.note(key, Outcome { stamp, at: Instant::now(), sound: true });
         }
     }
 

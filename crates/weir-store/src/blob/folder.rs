@@ -43,12 +43,13 @@ impl Folder {
         Ok(Self { root: root.to_owned(), settled: Mutex::default(), probes: AtomicU64::new(0), handles })
     }
 
+    /// Keeps a file; tells its state where that can be had.
     pub(crate) fn keep(
         &self,
         key: &BlobKey,
         spooled: SpoolFile,
         durability: Durability,
-    ) -> Result<(), BlobError> {
+    ) -> Result<Option<Stamp>, BlobError> {
         let target = self.root.join(key.path());
         let folder = parent(&target);
         // A file that replaces another may replace one that is relied on after a power cut. Nobody relies on a
@@ -70,7 +71,7 @@ impl Folder {
         if synced {
             self.settle(folder)?;
         }
-        Ok(())
+        Ok(fs_err::metadata(&target).ok().map(|metadata| stamp(&metadata)))
     }
 
     pub(crate) fn sync(&self, paths: &[String]) -> Result<(), BlobError> {

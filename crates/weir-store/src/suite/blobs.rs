@@ -307,10 +307,13 @@ async fn bytes_are_hashed_once_until_they_are_old() {
     let (_directory, store) = sqlite().await;
     let data = bytes(3 << 20);
     for (recheck, again) in [(std::time::Duration::from_secs(60), true), (std::time::Duration::ZERO, false)] {
+        let keeper = store.blobs().clone().recheck_after(recheck);
+        keep_as(store.spool(), &keeper, &data, data.clone()).await;
+        let blob = serve(&keeper, &data).await.expect("open");
+        assert_eq!(blob.in_file(0..1).is_some(), again, "it was hashed on its way here: {recheck:?}");
         let blobs = store.blobs().clone().recheck_after(recheck);
-        keep_as(store.spool(), &blobs, &data, data.clone()).await;
         let blob = serve(&blobs, &data).await.expect("open");
-        assert!(blob.in_file(0..1).is_none(), "nobody sends a file that was never read");
+        assert!(blob.in_file(0..1).is_none(), "others kept it: nobody sends a file that was never read");
         let blob = serve(&blobs, &data).await.expect("open");
         assert!(range(&blob, 10..20).await == data[10..20]);
         let blob = serve(&blobs, &data).await.expect("open");
