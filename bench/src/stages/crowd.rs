@@ -1,9 +1,10 @@
 //! G11: many clients ask at one moment for one large file that the server does not hold yet. How often the
-//! registry behind is asked, whether all receive while it is fetched, and what a client costs in memory.
+//! registry behind is asked, whether all receive while it is fetched, and what a client more costs in memory.
 
 use super::Run;
 use crate::fixture::CROWD;
 use crate::http::{Connection, Request};
+use crate::measure::Values;
 use crate::meter::{Meter, memory};
 use crate::peers::CROWD_LOG;
 use anyhow::{Context as _, Result};
@@ -16,11 +17,16 @@ const CROWDS: &[usize] = &[64, 1000];
 
 /// Lets each crowd ask each Weir once.
 pub(crate) async fn run(run: &mut Run<'_>) -> Result<()> {
-    for &clients in CROWDS {
-        for of in 0..run.peers.len() {
-            if run.peers[of].is_weir() {
+    for of in (0..run.peers.len()).filter(|of| run.peers[*of].is_weir()).collect::<Vec<_>>() {
+        // What the fetch itself takes.
+        let (alone, _) = crowd(run, of, 1).await.context("one client")?;
+        for &clients in CROWDS {
+            let (grown, mut values) =
                 crowd(run, of, clients).await.with_context(|| format!("{clients} clients"))?;
-            }
+            let more = grown.saturating_sub(alone) as f64 / 1024.0 / (clients - 1) as f64;
+            values.insert("kib_per_client".to_owned(), more);
+            let name = &run.peers[of].name;
+            run.measured.add("G11", &format!("{clients} clients"), name, 0, values);
         }
     }
     Ok(())
@@ -34,7 +40,8 @@ struct Seen {
     failed: Option<String>,
 }
 
-async fn crowd(run: &mut Run<'_>, of: usize, clients: usize) -> Result<()> {
+/// Lets a crowd ask: by how many bytes the server grew, and the other values.
+async fn crowd(run: &mut Run<'_>, of: usize, clients: usize) -> Result<(u64, Values)> {
     run.peers[of].reset(&run.place).await?;
     let package = run.place.fixture.manifest.generated(CROWD)?.clone();
     let file = package.tarballs.first().context("the made-up package has a file")?;
@@ -64,14 +71,12 @@ async fn crowd(run: &mut Run<'_>, of: usize, clients: usize) -> Result<()> {
         ("upstream_s", took),
         ("streamed_share", seen.iter().filter(streamed).count() as f64 / clients as f64),
         ("whole_share", whole.count() as f64 / clients as f64),
-        ("kib_per_client", cost.peak.saturating_sub(before) as f64 / 1024.0 / clients as f64),
     ] {
         values.insert(name.to_owned(), value);
     }
     let name = &run.peers[of].name;
     eprintln!("crowd of {clients} at {name}: {:.0} s", cost.wall);
-    run.measured.add("G11", &format!("{clients} clients"), name, 0, values);
-    Ok(())
+    Ok((cost.peak.saturating_sub(before), values))
 }
 
 async fn ask(request: &Request) -> Seen {
