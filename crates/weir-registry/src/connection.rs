@@ -129,22 +129,14 @@ impl Registry {
     ) -> Result<ConnectionInfo> {
         self.authorize_connections(caller)?;
         self.check_connection_name(name)?;
-        if self.inner.settings.connections.get(name.as_str()).is_some_and(|s| s.url.is_some()) {
-            return Err(Error::conflict(
-                Resource::Repository,
-                name.as_str(),
-                format!(
-                    "the address of {name} is a setting (flag, variable or file) of this server and wins; change it there"
-                ),
-            ));
-        }
+        self.refuse_where_configured(name)?;
         let url = settings.url.take().ok_or_else(|| Error::invalid("url", "is required"))?;
         let mut url = parse_address(name, &url).map_err(|why| Error::invalid("url", why))?;
         self.refuse_own_address(name, &url).map_err(|e| Error::invalid("url", e.to_string()))?;
         hide_user_info(&mut url, &mut settings);
         let audit = self.connection_audit(caller, name, "set");
         let source = "weir connections set";
-        let row = self.store_connection(name, url.as_str(), source, settings, Some(audit)).await?;
+        let row = self.store_connection(name, url.as_str(), source, settings, audit).await?;
         self.stored_info(name, &row).await
     }
 
@@ -171,9 +163,25 @@ impl Registry {
     ) -> Result<ConnectionInfo> {
         self.authorize_connections(caller)?;
         self.check_connection_name(name)?;
+        self.refuse_where_configured(name)?;
         let audit = self.connection_audit(caller, name, "rediscovered");
-        let row = self.discover_address(name, Some(audit)).await?;
+        let known = self.inner.store.read().await?.connection(name).await?;
+        let row = self.discover_address(name, known, Some(audit)).await?;
         self.stored_info(name, &row).await
+    }
+
+    /// What would be stored beside a setting would wait unseen for the day when that goes.
+    fn refuse_where_configured(&self, name: &ConnectionName) -> Result<()> {
+        if self.inner.settings.connections.get(name.as_str()).is_none_or(|settings| settings.url.is_none()) {
+            return Ok(());
+        }
+        Err(Error::conflict(
+            Resource::Repository,
+            name.as_str(),
+            format!(
+                "the address of {name} is a setting (flag, variable or file) of this server and wins; change it there"
+            ),
+        ))
     }
 
     /// Forgets first-seen digests of a package on a connection; audited. Returns how many.

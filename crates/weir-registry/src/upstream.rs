@@ -197,8 +197,12 @@ impl Registry {
             }
             return Ok((settings, row.url, row.source));
         }
-        let row = self.discover_address(name, None).await?;
-        Ok((configured.unwrap_or_default(), row.url, row.source))
+        let row = self.discover_address(name, None, None).await?;
+        let settings = match configured {
+            Some(configured) => configured,
+            None => self.stored_settings(&row)?,
+        };
+        Ok((settings, row.url, row.source))
     }
 
     pub(crate) fn stored_settings(&self, row: &ConnectionRow) -> Result<ConnectionSettings> {
@@ -243,10 +247,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Asks the package manager of this machine, and stores what it says.
+    /// Asks the package manager of this machine, and stores what it says where nothing is known, or still what was
+    /// known (`over`) when it was asked to: an address that somebody set meanwhile stays. Gives what is stored then.
     pub(crate) async fn discover_address(
         &self,
         name: &ConnectionName,
+        over: Option<ConnectionRow>,
         audit: Option<AuditRow>,
     ) -> Result<ConnectionRow> {
         let mut known = self.inner.formats.iter().flat_map(|format| format.connections());
@@ -274,7 +280,27 @@ impl Registry {
         let allowed_hosts = file_hosts.iter().filter(is_origin).cloned().collect();
         let mut settings = ConnectionSettings { allowed_hosts, ..ConnectionSettings::default() };
         hide_user_info(&mut url, &mut settings);
-        self.store_connection(name, url.as_str(), &source, settings, audit).await
+        let row = self.connection_row(name, url.as_str(), &source, &settings)?;
+        let found = row.clone();
+        let stored = self.change(Outdated::Connection(name.clone()), move |session| {
+            Box::pin(async move {
+                if !session.put_connection_over(&found, over.as_ref()).await? {
+                    return Ok(session.connection(&found.name).await?);
+                }
+                if let Some(audit) = &audit {
+                    session.insert_audit(audit).await?;
+                }
+                Ok(Some(found))
+            })
+        });
+        let stored = stored.await?.ok_or_else(|| {
+            Error::unavailable(format!("the address of {name} was changed meanwhile; try again"))
+        })?;
+        if stored != row {
+            tracing::info!(connection = %name, found = row.url, kept = stored.url, source = stored.source,
+                "an address that was found is not used, since one was stored meanwhile");
+        }
+        Ok(stored)
     }
 
     /// Stores an address with its settings, sealed, and forgets what was in memory.
@@ -284,33 +310,40 @@ impl Registry {
         url: &str,
         source: &str,
         settings: ConnectionSettings,
-        audit: Option<AuditRow>,
+        audit: AuditRow,
     ) -> Result<ConnectionRow> {
-        let sealed_settings = if settings == ConnectionSettings::default() {
+        let row = self.connection_row(name, url, source, &settings)?;
+        let stored = row.clone();
+        self.change(Outdated::Connection(name.clone()), move |session| {
+            Box::pin(async move {
+                session.put_connection(&stored).await?;
+                Ok(session.insert_audit(&audit).await?)
+            })
+        })
+        .await?;
+        Ok(row)
+    }
+
+    fn connection_row(
+        &self,
+        name: &ConnectionName,
+        url: &str,
+        source: &str,
+        settings: &ConnectionSettings,
+    ) -> Result<ConnectionRow> {
+        let sealed_settings = if *settings == ConnectionSettings::default() {
             None
         } else {
-            let plain = serde_json::to_vec(&settings).map_err(Error::internal)?;
+            let plain = serde_json::to_vec(settings).map_err(Error::internal)?;
             Some(self.inner.master_key.seal(&*self.inner.secrets, name.as_str(), &plain)?)
         };
-        let row = ConnectionRow {
+        Ok(ConnectionRow {
             name: name.clone(),
             url: url.to_owned(),
             source: source.to_owned(),
             found_at: self.now(),
             sealed_settings,
-        };
-        let stored = row.clone();
-        self.change(Outdated::Connection(name.clone()), move |session| {
-            Box::pin(async move {
-                session.put_connection(&stored).await?;
-                if let Some(audit) = &audit {
-                    session.insert_audit(audit).await?;
-                }
-                Ok(())
-            })
         })
-        .await?;
-        Ok(row)
     }
 
     fn make_connection(

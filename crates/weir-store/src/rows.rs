@@ -100,7 +100,7 @@ pub struct RepositoryRow {
 }
 
 /// The stored address of an external connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionRow {
     /// Its name, such as `public:npmjs`.
     pub name: ConnectionName,

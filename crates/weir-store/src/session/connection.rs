@@ -51,6 +51,38 @@ impl Session {
         Ok(())
     }
 
+    /// Stores one where there is none, or where what is known is still `over`; false if it is not.
+    pub async fn put_connection_over(
+        &mut self,
+        row: &ConnectionRow,
+        over: Option<&ConnectionRow>,
+    ) -> Result<bool, DbError> {
+        let values = [
+            row.name.as_str().into(),
+            (&row.url).into(),
+            (&row.source).into(),
+            row.found_at.into(),
+            Value::Bytes(row.sealed_settings.as_deref()),
+        ];
+        let Some(over) = over else {
+            let sql = "insert into connections (connection, url, source, found_at, sealed_settings)
+                       values ($1, $2, $3, $4, $5)
+                       on conflict (connection) do nothing";
+            return Ok(self.run(TABLE, sql, &values).await? > 0);
+        };
+        let sql = "insert into connections (connection, url, source, found_at, sealed_settings)
+                   values ($1, $2, $3, $4, $5)
+                   on conflict (connection) do update
+                   set url = excluded.url, source = excluded.source, found_at = excluded.found_at,
+                       sealed_settings = excluded.sealed_settings
+                   where connections.url = $6 and connections.source = $7 and connections.found_at = $8";
+        let [name, url, source, found_at, settings] = values;
+        let known = [(&over.url).into(), (&over.source).into(), over.found_at.into()];
+        let [known_url, known_source, known_at] = known;
+        let values = [name, url, source, found_at, settings, known_url, known_source, known_at];
+        Ok(self.run(TABLE, sql, &values).await? > 0)
+    }
+
     /// Forgets one; false if there is none.
     pub async fn delete_connection(&mut self, name: &ConnectionName) -> Result<bool, DbError> {
         let sql = "delete from connections where connection = $1";

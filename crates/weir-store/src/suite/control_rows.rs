@@ -266,9 +266,20 @@ async fn connections_are_stored_over_what_was_known() {
         let found = session.connection(&name).await.expect("ok").expect("a connection");
         assert_eq!((found.url.as_str(), found.sealed_settings), ("http://b.example.test/", Some(vec![1])));
         assert_eq!(session.list_connections().await.expect("ok").len(), 1);
+        let known = session.connection(&name).await.expect("ok").expect("a connection");
+        let (older, found) = (row("http://a.example.test/", None), row("http://c.example.test/", None));
         drop(session);
         write(store, move |session| {
             Box::pin(async move {
+                assert!(!session.put_connection_over(&found, None).await?, "one is known");
+                assert!(!session.put_connection_over(&found, Some(&older)).await?, "another is known");
+                assert_eq!(session.connection(&name).await?.as_ref(), Some(&known));
+                assert!(session.put_connection_over(&found, Some(&known)).await?);
+                assert_eq!(session.connection(&name).await?.as_ref(), Some(&found));
+                assert!(session.delete_connection(&name).await?);
+                assert!(session.put_connection_over(&found, Some(&known)).await?, "none is known");
+                assert!(session.delete_connection(&name).await?);
+                assert!(session.put_connection_over(&found, None).await?, "none is known");
                 assert!(session.delete_connection(&name).await?);
                 assert!(!session.delete_connection(&name).await?);
                 Ok(())

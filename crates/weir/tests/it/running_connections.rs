@@ -5,6 +5,8 @@ use crate::npm_world::World;
 use crate::running::builder;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use weir_testkit::{Answer, NpmPackage, Upstream, Weir};
 
@@ -90,6 +92,8 @@ async fn connections_are_set_listed_and_deleted() {
     assert_eq!(connection(&fixed).await["source"], "setting");
     let refused = fixed.cli(&["connections", "set", NPMJS, &second.url()]).await;
     refused.assert_fails().assert_says("is a setting");
+    let refused = fixed.cli(&["connections", "rediscover", NPMJS]).await;
+    refused.assert_fails().assert_says("is a setting");
     fixed.cli(&["user", "create", "reader", "--policy", "read"]).await.assert_ok();
     let key = fixed.cli(&["key", "create", "--user", "reader", "--json"]).await.assert_ok().json();
     let text = |name: &str| key[name].as_str().expect("a key has both").to_owned();
@@ -165,6 +169,71 @@ async fn an_address_is_learned_before_a_login_points_the_package_manager_here() 
         text.contains("logged in to") && text.contains("weir connections set public:npmjs URL"),
         "{text}"
     );
+}
+
+/// Waits until a file is there.
+async fn appears(path: &Path) {
+    for _ in 0..500 {
+        if path.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} did not appear within ten seconds", path.display());
+}
+
+#[tokio::test]
+async fn an_address_that_is_set_while_another_is_looked_up_stays() {
+    let (found, set) = (Upstream::start().await, Upstream::start().await);
+    found.publish(&NpmPackage::new("left-pad", "1.0.0"));
+    set.publish(&NpmPackage::new("left-pad", "2.0.0"));
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (npm, asked, go) = (folder.path().join("npm"), folder.path().join("asked"), folder.path().join("go"));
+    let script = format!(
+        "#!/bin/sh\necho > {}\nuntil [ -e {} ]; do sleep 0.05; done\necho '{}'\n",
+        asked.display(),
+        go.display(),
+        found.url()
+    );
+    fs_err::write(&npm, script).expect("a temporary folder can be written");
+    fs_err::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let server = builder().env("PATH", &path).start().await;
+    let is_set = async |server: &Weir| {
+        let shown = connection(server).await;
+        assert_eq!((&shown["url"], &shown["source"]), (&json!(set.url()), &json!("weir connections set")));
+        assert_eq!(index(server, "left-pad").await.json()["dist-tags"]["latest"], "2.0.0");
+    };
+    // The look-up of the start is on its way.
+    appears(&asked).await;
+    server.cli(&["connections", "set", NPMJS, &set.url()]).await.assert_ok();
+    let answer = index(&server, "left-pad");
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fs_err::write(&go, "").expect("a temporary folder can be written");
+    };
+    let (answer, ()) = tokio::join!(answer, release);
+    assert_eq!(answer.assert_status(200).json()["dist-tags"]["latest"], "2.0.0");
+    is_set(&server).await;
+    assert!(server.log().contains("one was stored meanwhile"), "{}", server.log());
+    let server = server.restart().await;
+    is_set(&server).await;
+
+    // One that was asked for is stored over what was known, unless that changed meanwhile.
+    for file in [&asked, &go] {
+        fs_err::remove_file(file).expect("it is there");
+    }
+    let again = server.cli(&["connections", "rediscover", NPMJS]);
+    let meanwhile = async {
+        appears(&asked).await;
+        server.cli(&["connections", "set", NPMJS, &set.url()]).await.assert_ok();
+        fs_err::write(&go, "").expect("a temporary folder can be written");
+    };
+    let (again, ()) = tokio::join!(again, meanwhile);
+    again.assert_ok().assert_says(&set.url());
+    is_set(&server).await;
+    server.cli(&["connections", "rediscover", NPMJS]).await.assert_ok().assert_says(&found.url());
+    assert_eq!(index(&server, "left-pad").await.json()["dist-tags"]["latest"], "1.0.0");
 }
 
 #[tokio::test]
