@@ -220,6 +220,8 @@ impl Registry {
             Source::Public { .. } => {
                 let wanted = self.wanted(scope, &view, decision, asset)?;
                 let what = format!("{asset} of {}@{}", view.display_name, decision.text);
+                // Its documents may be large, and the file long in coming.
+                drop(view);
                 Box::pin(self.open_flight(scope, wanted, &what, decision, want)).await
             }
         }
@@ -512,14 +514,18 @@ impl Registry {
                     .ok_or_else(|| Error::internal("a verdict names a public version that is not there"))?;
                 let format = self.format_named(package.format)?;
                 let metadata = remote.text(&found.metadata);
-                for asset in format.remote_assets(package, &found.version, metadata)? {
-                    let wanted = self.wanted(scope, &view, decision, &asset.name)?;
-                    let connection = wanted.connection.clone();
-                    let holder = wanted.holder.row.id.clone();
+                let assets = format.remote_assets(package, &found.version, metadata)?;
+                let wanted = assets.iter().map(|asset| self.wanted(scope, &view, decision, &asset.name));
+                let wanted: Vec<Wanted> = wanted.collect::<Result<_>>()?;
+                let holder = view.repositories[node].row.id.clone();
+                // Its documents may be large, and the files long in coming.
+                drop(view);
+                for wanted in wanted {
+                    let (connection, asset) = (wanted.connection.clone(), wanted.file().name.clone());
                     let mut reader = self.fly(wanted, Some(&holder), &scope.caller).await?;
-                    reader.done().await.map_err(|f| f.of(&connection, asset.name.as_str()))?;
+                    reader.done().await.map_err(|f| f.of(&connection, asset.as_str()))?;
                 }
-                return self.held_row(&view.repositories[node].row.id, package, version_key).await;
+                return self.held_row(&holder, package, version_key).await;
             }
         };
         let row = view.held_row(node, version);

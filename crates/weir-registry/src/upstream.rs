@@ -3,7 +3,8 @@
 //! - `client`: one request, with limits and redirects; `address`: which addresses may be asked;
 //! - `breaker`: when one stops asking;
 //! - `documents`: index documents kept with ETag and age, stale ones served while a registry is down;
-//!   `known`: their parsed forms in memory; `body`: how they are unpacked; `unwritten`: how they get to the disk;
+//!   `known`: their parsed forms in memory; `body`: how they are unpacked; `large`: how few large ones are in memory;
+//!   `unwritten`: how they get to the disk;
 //! - [`flight`]: one download, many readers;
 //! - `fetch`: a file of a public version, fetched (`incoming`, `arrival`), verified, retained.
 
@@ -17,6 +18,7 @@ pub(crate) mod fetch;
 pub mod flight;
 mod incoming;
 pub(crate) mod known;
+pub(crate) mod large;
 mod unwritten;
 
 use crate::Registry;
@@ -66,6 +68,7 @@ pub(crate) struct Upstream {
     unknown: RwLock<HashMap<ConnectionName, (Timestamp, String)>>,
     pub(crate) indexes: known::KnownIndexes,
     unwritten: unwritten::Unwritten,
+    large: large::LargeTurns,
     pub(crate) flights: flight::Flights,
     pub(crate) withdrawn: crate::companion::Withdrawn,
     /// One asks for a companion (domain, connection, address) while others wait.
@@ -118,6 +121,7 @@ impl Upstream {
             unknown: RwLock::default(),
             indexes: known::KnownIndexes::new(document_memory_bytes),
             unwritten: unwritten::Unwritten::default(),
+            large: large::LargeTurns::default(),
             flights: flight::Flights::default(),
             withdrawn: crate::companion::Withdrawn::default(),
             companions: Turns::default(),

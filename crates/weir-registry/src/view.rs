@@ -18,6 +18,7 @@ use crate::aging::is_past;
 use crate::format::{RemotePackage, RemoteVersion};
 use crate::scope::Scope;
 use crate::topology::RepositoryState;
+use crate::upstream::large::LargeTurn;
 use cache::Stamps;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -341,12 +342,34 @@ impl Registry {
         self.view_unchecked(scope, package, freshness).await
     }
 
+    /// As [`Registry::view`]; the turn that a large document of a public registry took stays in `large`.
+    async fn view_to_render(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        freshness: Freshness,
+        large: &LargeTurn,
+    ) -> Result<Arc<PackageView>> {
+        self.authorize_scope(scope, Action::ReadFromRepository)?;
+        self.view_with(scope, package, freshness, large).await
+    }
+
     /// As [`Registry::view`], for use cases that authorized another action.
     pub(crate) async fn view_unchecked(
         &self,
         scope: &Scope,
         package: &PackageName,
         freshness: Freshness,
+    ) -> Result<Arc<PackageView>> {
+        self.view_with(scope, package, freshness, &LargeTurn::default()).await
+    }
+
+    async fn view_with(
+        &self,
+        scope: &Scope,
+        package: &PackageName,
+        freshness: Freshness,
+        large: &LargeTurn,
     ) -> Result<Arc<PackageView>> {
         let repository = &scope.repository.row.id;
         let stamps = Stamps::now(self, &scope.domain.row.id, package);
@@ -357,7 +380,7 @@ impl Registry {
         {
             return Ok(Arc::new(view));
         }
-        let view = self.load_view(scope, package, freshness, stamps).await?;
+        let view = self.load_view(scope, package, freshness, stamps, large).await?;
         if freshness != Freshness::Known {
             self.inner.indexes.put_view(repository, &view);
         }

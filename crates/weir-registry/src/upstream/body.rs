@@ -2,6 +2,7 @@
 //! takes long. The bytes end up in one piece of memory of their own length.
 
 use super::client::FetchError;
+use super::large::{LARGE, LARGE_PACKED};
 use bytes::{Buf as _, Bytes};
 use flate2::bufread::GzDecoder;
 use std::collections::VecDeque;
@@ -21,6 +22,14 @@ pub(super) enum Packing {
 }
 
 impl Packing {
+    /// Bodies of more bytes than this are those of large documents.
+    pub(super) fn most_of_small(self) -> u64 {
+        match self {
+            Self::None => LARGE as u64,
+            Self::Gzip => LARGE_PACKED as u64,
+        }
+    }
+
     /// What a `Content-Encoding` says.
     pub(super) fn of(encoding: Option<&str>) -> Result<Self, FetchError> {
         let Some(encoding) = encoding.map(str::trim) else { return Ok(Self::None) };
@@ -54,6 +63,24 @@ impl Pieces {
         }
         self.pieces.push_back(piece);
         Ok(())
+    }
+
+    /// Whether the document is large, by what its last bytes say.
+    pub(super) fn is_told_to_be_large(&self) -> bool {
+        self.packing == Packing::Gzip && self.told_length() > LARGE
+    }
+
+    /// The same, unless it is large after all.
+    pub(super) async fn small_document(mut self) -> Result<Option<(Bytes, Digest)>, FetchError> {
+        if self.limit <= LARGE as u64 {
+            return self.document().await.map(Some);
+        }
+        self.limit = LARGE as u64;
+        match self.document().await {
+            // Nothing else makes it wrong.
+            Err(FetchError::Bad(_)) => Ok(None),
+            document => document.map(Some),
+        }
     }
 
     /// The document and its digest.

@@ -225,17 +225,30 @@ impl Answer {
         Err(FetchError::unavailable(why))
     }
 
-    /// The whole document with its digest, refused above `limit` bytes.
-    pub(crate) async fn document(mut self, limit: u64) -> Result<(Bytes, Digest), FetchError> {
+    /// The whole document with its digest, refused above `limit` bytes. Of a large one that `may_be_large` does not
+    /// allow now all is let go, and `None` told.
+    pub(super) async fn document(
+        mut self,
+        limit: u64,
+        may_be_large: impl Fn() -> bool,
+    ) -> Result<Option<(Bytes, Digest)>, FetchError> {
         let packing = Packing::of(self.header(CONTENT_ENCODING).as_deref())?;
         let announced = self.length();
         if announced.is_some_and(|length| length > limit) {
             return Err(body::too_large(limit));
         }
+        let most_of_small = packing.most_of_small();
+        let mut is_large = announced.is_some_and(|length| length > most_of_small);
+        if is_large && !may_be_large() {
+            return Ok(None);
+        }
         let mut pieces = Pieces::new(packing, limit);
         let mut came = 0;
         while let Some(piece) = self.chunk().await? {
             came += piece.len() as u64;
+            if came > most_of_small && !std::mem::replace(&mut is_large, true) && !may_be_large() {
+                return Ok(None);
+            }
             pieces.push(piece)?;
         }
         if let Some(announced) = announced
@@ -243,7 +256,19 @@ impl Answer {
         {
             return Err(FetchError::Bad(format!("{came} bytes came of {announced} announced")));
         }
-        pieces.document().await
+        if !is_large && pieces.is_told_to_be_large() {
+            is_large = true;
+            if !may_be_large() {
+                return Ok(None);
+            }
+        }
+        if is_large { pieces.document().await.map(Some) } else { pieces.small_document().await }
+    }
+
+    /// A document that is small for sure.
+    pub(super) async fn small_document(self, limit: u64) -> Result<Bytes, FetchError> {
+        let document = self.document(limit, || false).await?;
+        document.map(|(body, _)| body).ok_or_else(|| body::too_large(limit))
     }
 }
 

@@ -5,6 +5,7 @@ use super::Connection;
 use super::arrival::digests_of;
 use super::client::{FetchError, Kind, accept, naming};
 use super::known::{Key, KnownIndex};
+use super::large::LargeTurn;
 use super::unwritten::DocumentKey;
 use crate::Registry;
 use crate::aging::{is_past, later};
@@ -32,6 +33,9 @@ const STALE_RETRY: Duration = Duration::from_secs(5);
 impl Registry {
     /// The latest known index of a package on a public registry, confirmed as `freshness` asks. An error
     /// only when nothing is known and the registry does not answer, or answers with something wrong.
+    ///
+    /// For a large one a turn is waited for, which is in `turn` after. Somebody else's turn to ask is waited for
+    /// before that, so `turn` must be empty, or it must be nobody who is asked.
     pub(crate) async fn public_index(
         &self,
         domain: &Id,
@@ -39,6 +43,7 @@ impl Registry {
         format: &'static dyn Format,
         package: &PackageName,
         freshness: Freshness,
+        large: &LargeTurn,
     ) -> Result<Arc<KnownIndex>> {
         let key: Key = (domain.clone(), connection.clone(), package.clone());
         if let Some(known) = self.inner.upstream.indexes.get(&key)
@@ -47,7 +52,7 @@ impl Registry {
             return Ok(known);
         }
         if freshness == Freshness::Known {
-            return self.held_index(domain, connection, format, package).await;
+            return self.held_index(domain, connection, format, package, large).await;
         }
         let turn = self.inner.upstream.indexes.asking.of(&key);
         let mine = turn.take().await?;
@@ -57,7 +62,8 @@ impl Registry {
         {
             return Ok(known.clone());
         }
-        let asked = self.ask_index(domain, connection, format, package, freshness, before.as_deref()).await;
+        let known = before.as_deref();
+        let asked = self.ask_index(domain, connection, format, package, freshness, known, large).await;
         let known = mine.end(asked.map(|known| {
             let known = Arc::new(known);
             self.inner.upstream.indexes.put(key, known.clone());
@@ -78,9 +84,10 @@ impl Registry {
         package: &PackageName,
         freshness: Freshness,
         before: Option<&KnownIndex>,
+        large: &LargeTurn,
     ) -> Result<KnownIndex> {
         let target = self.upstream_connection(connection).await?;
-        let remote = RemoteSession::new(self, domain, &target, Asking::Registry(freshness));
+        let remote = RemoteSession::new(self, domain, &target, Asking::Registry(freshness), large);
         match format.fetch(&remote, package).await {
             Ok(mut fetched) => {
                 remote.store_pending().await;
@@ -91,7 +98,7 @@ impl Registry {
             Err(error @ Error::BadUpstream { .. }) => {
                 let message = naming(connection, error).to_string();
                 tracing::error!(%connection, %package, message, "refused an index of a public registry");
-                let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
+                let held = RemoteSession::new(self, domain, &target, Asking::Nobody, large);
                 match format.fetch(&held, package).await {
                     Ok(Some(mut fetched)) => {
                         self.note_first_sight(domain, &target, package, Some(&mut fetched)).await?;
@@ -113,9 +120,10 @@ impl Registry {
         connection: &ConnectionName,
         format: &'static dyn Format,
         package: &PackageName,
+        large: &LargeTurn,
     ) -> Result<Arc<KnownIndex>> {
         let target = self.upstream_connection(connection).await?;
-        let held = RemoteSession::new(self, domain, &target, Asking::Nobody);
+        let held = RemoteSession::new(self, domain, &target, Asking::Nobody, large);
         let mut fetched = format.fetch(&held, package).await?;
         self.note_first_sight(domain, &target, package, fetched.as_mut()).await?;
         Ok(Arc::new(held.conclude(fetched, None)))
@@ -210,7 +218,8 @@ impl Registry {
     ) -> Result<Option<(Bytes, String)>> {
         let Some(expected) = promised.expected.sha256 else { return Ok(None) };
         let key = (domain.clone(), target.name.clone(), target.document_path(&promised.url));
-        let Some((row, body)) = self.known_document(&key).await? else { return Ok(None) };
+        let known = self.known_document(&key, &LargeTurn::default()).await?;
+        let Some((row, body)) = known else { return Ok(None) };
         let body = body.filter(|_| row.body.is_some_and(|(digest, _)| digest == expected));
         Ok(body.map(|body| (body, expected.hex())))
     }
@@ -222,7 +231,8 @@ impl Registry {
         promised: &RemoteAsset,
     ) -> Result<Option<(Bytes, String)>> {
         let connection = &target.name;
-        let remote = RemoteSession::new(self, domain, target, Asking::Registry(Freshness::Usual));
+        let (asking, large) = (Asking::Registry(Freshness::Usual), LargeTurn::default());
+        let remote = RemoteSession::new(self, domain, target, asking, &large);
         let Some(document) = remote.document(&promised.url, "*/*").await? else {
             remote.store_pending().await;
             return Ok(None);
@@ -246,7 +256,8 @@ impl Registry {
         package: &PackageName,
     ) -> Result<bool> {
         let Some(format) = self.format(package.format.as_str()) else { return Ok(false) };
-        let known = self.public_index(&domain.row.id, connection, format, package, Freshness::Known).await;
+        let (domain, large) = (&domain.row.id, LargeTurn::default());
+        let known = self.public_index(domain, connection, format, package, Freshness::Known, &large).await;
         Ok(known.is_ok_and(|known| known.package.is_some()))
     }
 }
@@ -257,6 +268,7 @@ struct RemoteSession<'a> {
     domain: &'a Id,
     target: &'a Arc<Connection>,
     asking: Asking,
+    large: &'a LargeTurn,
     seen: Mutex<Seen>,
 }
 
@@ -284,8 +296,14 @@ struct Seen {
 }
 
 impl<'a> RemoteSession<'a> {
-    fn new(registry: &'a Registry, domain: &'a Id, target: &'a Arc<Connection>, asking: Asking) -> Self {
-        Self { registry, domain, target, asking, seen: Mutex::default() }
+    fn new(
+        registry: &'a Registry,
+        domain: &'a Id,
+        target: &'a Arc<Connection>,
+        asking: Asking,
+        large: &'a LargeTurn,
+    ) -> Self {
+        Self { registry, domain, target, asking, large, seen: Mutex::default() }
     }
 
     async fn store_pending(&self) {
@@ -344,7 +362,7 @@ impl<'a> RemoteSession<'a> {
         let now = registry.now();
         let mut kept: Option<(DocumentRow, Option<Document>)> = None;
         // A row whose bytes are gone is as good as none.
-        if let Some((row, body)) = registry.known_document(&key).await? {
+        if let Some((row, body)) = registry.known_document(&key, self.large).await? {
             let body = body.map(|body| Document { body, url: self.url_of(&row, asked) });
             if self.asking == Asking::Nobody {
                 self.note_stale(&row);
@@ -420,21 +438,30 @@ impl<'a> RemoteSession<'a> {
     }
 
     async fn ask(&self, path: &str, headers: HeaderMap, html_is_fine: bool) -> Result<Asked, FetchError> {
-        let answer = self.target.get(self.registry, path, Kind::Document, headers).await?;
-        match answer.status {
-            StatusCode::NOT_MODIFIED => return Ok(Asked::Unchanged),
-            StatusCode::NOT_FOUND => return Ok(Asked::Absent),
-            _ => {}
+        let turns = &self.registry.inner.upstream.large;
+        loop {
+            let answer = self.target.get(self.registry, path, Kind::Document, headers.clone()).await?;
+            match answer.status {
+                StatusCode::NOT_MODIFIED => return Ok(Asked::Unchanged),
+                StatusCode::NOT_FOUND => return Ok(Asked::Absent),
+                _ => {}
+            }
+            // A captive portal's, or an error page with status 200.
+            if !html_is_fine && answer.header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
+                return Err(FetchError::Bad(
+                    "it answered with an HTML page where an index was asked".to_owned(),
+                ));
+            }
+            let url = answer.url();
+            let etag = answer.header(ETAG);
+            let last_modified = answer.header(LAST_MODIFIED);
+            let limit = self.target.max_index_bytes(self.registry);
+            if let Some((body, digest)) = answer.document(limit, || self.large.try_hold(turns)).await? {
+                return Ok(Asked::Body { document: Document { body, url }, digest, etag, last_modified });
+            }
+            // Left unread, it would hold up all else on its connection, and its registry would cut it.
+            self.large.hold(turns).await?;
         }
-        // A captive portal's, or an error page with status 200.
-        if !html_is_fine && answer.header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
-            return Err(FetchError::Bad("it answered with an HTML page where an index was asked".to_owned()));
-        }
-        let url = answer.url();
-        let etag = answer.header(ETAG);
-        let last_modified = answer.header(LAST_MODIFIED);
-        let (body, digest) = answer.document(self.target.max_index_bytes(self.registry)).await?;
-        Ok(Asked::Body { document: Document { body, url }, digest, etag, last_modified })
     }
 
     /// Where a kept document came from; of a row that does not know, where it is asked for.
@@ -486,12 +513,12 @@ pub(super) async fn read_document(registry: &Registry, domain: &Id, digest: Dige
     let body = match blob.bytes() {
         Some(bytes) => bytes.clone(),
         None => {
-            let chunks: Vec<Bytes> = blob
-                .read(0..blob.size())
-                .try_collect()
-                .await
-                .map_err(|e| Error::unavailable(e.to_string()))?;
-            Bytes::from(chunks.concat())
+            let mut bytes = Vec::with_capacity(usize::try_from(blob.size()).unwrap_or_default());
+            let mut chunks = blob.read(0..blob.size());
+            while let Some(chunk) = chunks.try_next().await.map_err(|e| Error::unavailable(e.to_string()))? {
+                bytes.extend_from_slice(&chunk);
+            }
+            Bytes::from(bytes)
         }
     };
     Ok((Digest::of(&body) == digest).then_some(body))

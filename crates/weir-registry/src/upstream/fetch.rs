@@ -52,7 +52,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn file(&self) -> &RemoteAsset {
+    pub(crate) fn file(&self) -> &RemoteAsset {
         &self.assets[self.asset]
     }
 
@@ -487,7 +487,7 @@ impl Registry {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        let (body, _) = answer.document(MOST).await.map_err(|failure| failure.of(connection, asked))?;
+        let body = answer.small_document(MOST).await.map_err(|failure| failure.of(connection, asked))?;
         Ok(Some(body))
     }
 }

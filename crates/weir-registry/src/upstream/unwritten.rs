@@ -2,6 +2,7 @@
 //! from here, and what is lost on the way is asked for again. What waits at one moment is written in one go.
 
 use super::documents::read_document;
+use super::large::{LARGE, LargeTurn};
 use crate::Registry;
 use crate::topology::lock;
 use bytes::Bytes;
@@ -137,25 +138,42 @@ impl Unwritten {
 }
 
 impl Registry {
-    /// What was last seen at a place, with its bytes; `None` when it was never asked, or when its bytes are gone.
+    /// What was last seen at a place, with its bytes; `None` when it was never asked, or when its bytes are gone. For a
+    /// large one the turn is waited for.
     pub(super) async fn known_document(
         &self,
         key: &DocumentKey,
+        turn: &LargeTurn,
     ) -> Result<Option<(DocumentRow, Option<Bytes>)>> {
         let (domain, connection, path) = key;
-        let (row, body) = match self.inner.upstream.unwritten.get(key) {
-            Some((row, body)) => (row, body),
-            None => match self.inner.store.read().await?.document(domain, connection, path).await? {
-                Some(row) => (row, None),
-                None => return Ok(None),
-            },
-        };
+        let mut known = self.known_row(key).await?;
+        if let Some((DocumentRow { body: Some((_, length)), .. }, _)) = &known
+            && *length > LARGE as u64
+            && !turn.try_hold(&self.inner.upstream.large)
+        {
+            // Its bytes may be among what is known.
+            drop(known);
+            let held = turn.hold(&self.inner.upstream.large).await;
+            held.map_err(|failure| failure.of(connection, path))?;
+            known = self.known_row(key).await?;
+        }
+        let Some((row, body)) = known else { return Ok(None) };
         match (row.body, body) {
             (Some((digest, _)), None) => {
                 Ok(read_document(self, domain, digest).await?.map(|body| (row, Some(body))))
             }
             (_, body) => Ok(Some((row, body))),
         }
+    }
+
+    /// The row, and the bytes where they are in memory.
+    async fn known_row(&self, key: &DocumentKey) -> Result<Option<(DocumentRow, Option<Bytes>)>> {
+        let (domain, connection, path) = key;
+        if let Some(unwritten) = self.inner.upstream.unwritten.get(key) {
+            return Ok(Some(unwritten));
+        }
+        let row = self.inner.store.read().await?.document(domain, connection, path).await?;
+        Ok(row.map(|row| (row, None)))
     }
 
     /// Has a document written, or a row alone where the bytes are on the disk. Waits a moment while too many do, and

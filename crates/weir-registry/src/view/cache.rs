@@ -96,9 +96,6 @@ pub(crate) struct IndexCache {
     large: Arc<Semaphore>,
 }
 
-/// Indexes made from more bytes than this are large: two are rendered at a time.
-pub(super) const LARGE: usize = 8 * 1024 * 1024;
-
 impl IndexCache {
     pub(crate) fn new(most_bytes: usize, folder: Option<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -165,10 +162,15 @@ impl IndexCache {
         lock(&self.views).put(hash, (repository.clone(), view.package.clone()), kept, weight);
     }
 
-    /// Waits for a turn to render when the view is large, so that memory stays bounded.
-    pub(super) async fn turn_for_large(&self, rough_bytes: usize) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a turn to render a large index, so that memory stays bounded.
+    pub(super) async fn turn_for_large(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
-        if rough_bytes > LARGE { self.large.clone().acquire_owned().await.ok() } else { None }
+        self.large.clone().acquire_owned().await.ok()
+    }
+
+    /// The same, if there is one now.
+    pub(super) fn turn_for_large_now(&self) -> Option<OwnedSemaphorePermit> {
+        self.large.clone().try_acquire_owned().ok()
     }
 
     /// Waits for a core to render on.

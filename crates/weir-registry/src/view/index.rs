@@ -1,14 +1,16 @@
 //! Rendered indexes: from memory while nothing they were made of changed, else made off the async threads. What stands
 //! in one is the format's business.
 
-use super::cache::{IndexEntry, IndexKey, LARGE};
+use super::cache::{IndexEntry, IndexKey};
 use super::rendered::Rendered;
-use super::{Freshness, PackageView};
+use super::{Facts, Freshness, PackageView};
 use crate::Registry;
 use crate::aging::is_past;
 use crate::scope::Scope;
+use crate::upstream::large::{LARGE, LargeTurn};
 use std::io::Write;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 use weir_core::{Action, Error, PackageName, Result};
 
 /// Indexes made from up to this many bytes are made where they are asked for: a way to another thread and back
@@ -88,7 +90,8 @@ impl Registry {
         render: Render,
     ) -> Result<IndexEntry> {
         let now = self.now();
-        let view = self.view(scope, package, freshness).await?;
+        let large = LargeTurn::default();
+        let view = self.view_to_render(scope, package, freshness, &large).await?;
         let cached = self.inner.indexes.index(&scope.repository.row.id, package, variant);
         let same = |entry: &IndexEntry| {
             // Whoever asks for the present state is about to change it, and needs what this repository holds.
@@ -98,57 +101,105 @@ impl Registry {
             };
             stamps && entry.fingerprint == view.fingerprint && entry.changes_at.is_none_or(|at| now < at)
         };
-        let rendered = match cached {
-            Some(entry) if same(&entry) => entry.rendered.clone(),
+        let (rendered, facts) = match cached {
+            Some(entry) if same(&entry) => (entry.rendered.clone(), view.facts.clone()),
             Some(_) | None => {
-                if view.verdict.listed().next().is_none() {
-                    return Err(view.refusal(None));
-                }
-                Arc::new(self.render(&view, variant, render).await?)
+                let (rendered, facts) = self.render(scope, view, &large, variant, render).await?;
+                (Arc::new(rendered), facts)
             }
         };
         Ok(IndexEntry {
             rendered,
-            stamps: view.stamps,
-            fingerprint: view.fingerprint,
-            fresh_until: view.fresh_until,
-            made_at: view.made_at,
-            changes_at: view.verdict.changes_at,
-            stale_s: view.stale_s,
+            stamps: facts.stamps,
+            fingerprint: facts.fingerprint,
+            fresh_until: facts.fresh_until,
+            made_at: facts.made_at,
+            changes_at: facts.verdict.changes_at,
+            stale_s: facts.stale_s,
         })
     }
 
     /// Documents are loaded after its turn has come, so that a request that waits holds none; how many bytes they
-    /// are is first an estimate.
-    async fn render(&self, view: &PackageView, variant: Variant<'_>, render: Render) -> Result<Rendered> {
+    /// are is first an estimate. The facts are those that the index was made of.
+    async fn render(
+        &self,
+        scope: &Scope,
+        mut view: Arc<PackageView>,
+        large: &LargeTurn,
+        variant: Variant<'_>,
+        render: Render,
+    ) -> Result<(Rendered, Arc<Facts>)> {
         let indexes = &self.inner.indexes;
         let mut bytes = view.rough_bytes();
-        let (view, large, turn) = loop {
+        let (view, turns) = loop {
+            if view.verdict.listed().next().is_none() {
+                return Err(view.refusal(None));
+            }
             // In this order everywhere, or two could wait for each other.
-            let large = indexes.turn_for_large(bytes).await;
+            let mut to_render_large = None;
+            if bytes > LARGE {
+                (view, to_render_large) = self.turn_for_large(scope, view, large).await?;
+                bytes = bytes.max(view.rough_bytes());
+            }
             let turn = if bytes > INLINE { indexes.turn().await } else { None };
             let most = [INLINE, LARGE].into_iter().find(|most| bytes <= *most).unwrap_or(usize::MAX);
-            match self.with_metadata_within(view, most).await? {
-                Some(view) => break (view, large, turn),
+            match self.with_metadata_within(&view, most).await? {
+                Some(view) => break (view, (large.take(), to_render_large, turn)),
                 // More than was thought: it waits for another turn, without documents and without this one.
                 None => bytes = most.saturating_add(1),
             }
         };
+        let facts = view.facts.clone();
         let bytes = view.rough_bytes();
-        let large = large.filter(|_| bytes > LARGE);
         self.metrics().index_renders.inc();
         let packers = indexes.packers.clone();
         if bytes <= INLINE {
-            return packers.pack(variant.content_type, |out| render(&view, variant, out));
+            let rendered = packers.pack(variant.content_type, |out| render(&view, variant, out))?;
+            return Ok((rendered, facts));
         }
+        let (large, to_render_large, turn) = turns;
+        let to_render_large = to_render_large.filter(|_| bytes > LARGE);
         let (content_type, base) = (variant.content_type, variant.base.to_owned());
         // Held until it is done, also when nobody waits for it any more.
         let make = move || {
-            let _held = (large, turn);
+            let _held = (large, to_render_large, turn);
             let variant = Variant { content_type, base: &base };
             packers.pack(content_type, |out| render(&view, variant, out))
         };
-        tokio::task::spawn_blocking(make).await.map_err(Error::internal)?
+        let rendered = tokio::task::spawn_blocking(make).await.map_err(Error::internal)??;
+        Ok((rendered, facts))
+    }
+
+    /// Waits for a turn to render a large index. Unless its public documents are among the few that may be in memory,
+    /// they are let go meanwhile, and read again.
+    async fn turn_for_large(
+        &self,
+        scope: &Scope,
+        view: Arc<PackageView>,
+        large: &LargeTurn,
+    ) -> Result<(Arc<PackageView>, Option<OwnedSemaphorePermit>)> {
+        let indexes = &self.inner.indexes;
+        if let Some(turn) = indexes.turn_for_large_now() {
+            return Ok((view, Some(turn)));
+        }
+        if large.is_held() || view.public_bytes() == 0 {
+            return Ok((view, indexes.turn_for_large().await));
+        }
+        let facts = view.facts.clone();
+        drop(view);
+        let turn = indexes.turn_for_large().await;
+        // Nobody is asked now, for whom another might be waiting that waits for this turn.
+        let read = LargeTurn::of_renderer();
+        let again = self.view_to_render(scope, &facts.package, Freshness::Known, &read).await?;
+        if again.fingerprint == facts.fingerprint {
+            let view = PackageView::of(facts, again.remotes.clone());
+            return Ok((Arc::new(view), turn));
+        }
+        // It is another by now, or could not be kept.
+        drop((again, turn));
+        let view = self.view_to_render(scope, &facts.package, Freshness::Usual, large).await?;
+        let turn = indexes.turn_for_large().await;
+        Ok((view, turn))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::Registry;
 use crate::format::{Format, RemotePackage, RemoteVersion};
 use crate::scope::Scope;
 use crate::upstream::known::KnownIndex as Known;
+use crate::upstream::large::LargeTurn;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ impl Registry {
         package: &PackageName,
         freshness: Freshness,
         stamps: Stamps,
+        large: &LargeTurn,
     ) -> Result<PackageView> {
         let format = self.format_named(package.format)?;
         let graph = if format.has_upstreams() {
@@ -47,16 +49,21 @@ impl Registry {
         }
         let rules = self.inner.settings.rules;
         let path = search_path(&nodes, 0, &rules);
+        let connections = path.stops.iter().filter_map(|stop| match *stop {
+            Stop::Connection(node) => Some((node, nodes[node].connection.as_ref()?)),
+            Stop::Held(_) => None,
+        });
+        let connections: Vec<_> = connections.collect();
+        let is_only = connections.len() == 1;
         let mut asked = Vec::new();
-        for stop in &path.stops {
-            if let Stop::Connection(node) = *stop
-                && let Some(connection) = &nodes[node].connection
-            {
-                let domain = &scope.domain.row.id;
-                asked.push(async move {
-                    (node, self.public_index(domain, connection, format, package, freshness).await)
-                });
-            }
+        for (node, connection) in connections {
+            let domain = &scope.domain.row.id;
+            asked.push(async move {
+                // The one of several must not keep a turn while the others wait for theirs.
+                let own = LargeTurn::default();
+                let large = if is_only || large.is_held() { large } else { &own };
+                (node, self.public_index(domain, connection, format, package, freshness, large).await)
+            });
         }
         let answers = futures_util::future::join_all(asked).await;
         let now = self.now();

@@ -1,12 +1,13 @@
 //! The ways in which the fake registry fails, and the answers that can carry them.
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use futures_util::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::StreamBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Frame;
-use std::io;
+use std::io::{self, Read as _};
 use std::time::Duration;
 
 /// One way to fail.
@@ -40,6 +41,8 @@ pub enum Fault {
     WrongLength(i64),
     /// Announces no length at all.
     NoLength,
+    /// Sends as it is what it would send in gzip.
+    NoGzip,
     /// Says another content type.
     ContentType(&'static str),
     /// Sets or replaces a header.
@@ -158,6 +161,14 @@ impl Reply {
             }
             Fault::NoLength => {
                 self.sized = false;
+                Ok(self)
+            }
+            Fault::NoGzip => {
+                if self.headers.remove(header::CONTENT_ENCODING).is_some() {
+                    let mut document = Vec::new();
+                    GzDecoder::new(&self.body[..]).read_to_end(&mut document)?;
+                    self.body = document.into();
+                }
                 Ok(self)
             }
             Fault::ContentType(kind) => Ok(self.header(header::CONTENT_TYPE, kind)),

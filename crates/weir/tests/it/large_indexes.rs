@@ -13,7 +13,7 @@ use weir_core::{
 };
 use weir_store::rows::{ContentRow, Id, PackageRow, VersionRow};
 use weir_store::{DbError, Store, new_id};
-use weir_testkit::{Answer, NpmPackage, Upstream, Weir, long};
+use weir_testkit::{Answer, Fault, NpmPackage, Upstream, Weir, long};
 
 /// What a request may take besides three times its document: the program itself, what it keeps, and room for the
 /// allocator. Unoptimised programs take more.
@@ -294,6 +294,62 @@ async fn large_indexes_asked_for_at_once_take_the_memory_of_two() {
         );
         // Half of the room: the documents of those that wait would not fit.
         check_peak(&weir, idle * 1024 + 2 * 3 * length as u64 + ROOM / 2);
+    }
+    weir.stop().await;
+}
+
+/// Each of them is an index of its own, so nobody who waits may have the bytes of one already.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_public_indexes_asked_for_at_once_take_the_memory_of_two() {
+    const VERSIONS: usize = 400;
+    let packages = if long() { 32 } else { 9 };
+    let upstream = Upstream::start().await;
+    let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).start().await;
+    let (token, idle) = (weir.token("local").await, peak(&weir));
+    let bearer = format!("Bearer {token}");
+    let mut length = 0;
+    for package in 0..packages {
+        let name = format!("wide-{package:02}");
+        let mut document = format!(r#"{{"name":"{name}","dist-tags":{{"latest":"1.0.0"}},"versions":{{"#);
+        for number in 0..VERSIONS {
+            let tarball = format!("{}{name}/-/{name}-1.0.{number}.tgz", upstream.url());
+            let comma = if number == 0 { "" } else { "," };
+            let _ = write!(document, r#"{comma}"1.0.{number}":{}"#, manifest(&name, number, &tarball, LONG));
+        }
+        document.push_str(r#"},"time":{"created":"2024-01-01T00:00:00.000Z"}}"#);
+        length = document.len();
+        upstream.set_document(&name, document);
+        // In gzip, as it is and announced, and not announced.
+        if package % 3 > 0 {
+            upstream.fail(&format!("/{name}"), Fault::NoGzip);
+        }
+        if package % 3 > 1 {
+            upstream.fail(&format!("/{name}"), Fault::NoLength);
+        }
+    }
+    let begun = Instant::now();
+    for (packages, hosts) in [(packages, &["a.test"][..]), (packages / 3, &["b.test", "c.test"])] {
+        let asked = (0..packages).flat_map(|package| hosts.iter().map(move |host| (package, *host)));
+        let asked = asked.map(|(package, host)| {
+            let headers = [("authorization", bearer.as_str()), ("host", host), ("accept-encoding", "gzip")];
+            let (weir, path) = (&weir, format!("/npm/d/local-000000000000/main/wide-{package:02}"));
+            async move { (package, host, weir.send("GET", &path, &headers, &[]).await) }
+        });
+        for (package, host, answer) in futures_util::future::join_all(asked).await {
+            answer.assert_status(200);
+            let mut document = Vec::new();
+            flate2::read::GzDecoder::new(&answer.body[..]).read_to_end(&mut document).expect("it is gzip");
+            let shown: serde_json::Value = serde_json::from_slice(&document).expect("JSON");
+            let versions = shown["versions"].as_object().expect("versions");
+            assert_eq!((&shown["name"], versions.len()), (&format!("wide-{package:02}").into(), VERSIONS));
+            let tarball = versions["1.0.7"]["dist"]["tarball"].as_str().expect("an address");
+            assert!(tarball.contains(host), "{tarball} for {host}");
+        }
+        let (took, peak) = (begun.elapsed(), peak(&weir));
+        let asked = hosts.len() * packages;
+        eprintln!("large: {asked} public ones at once: {length} bytes, {took:.1?}, idle {idle} kB, peak {peak} kB");
+        // Half of the room, and less than the contract: those of all that wait would not fit.
+        check_peak(&weir, idle * 1024 + 2 * 2 * length as u64 + ROOM / 2);
     }
     weir.stop().await;
 }
