@@ -67,7 +67,7 @@ impl Pieces {
 
     /// Whether the document is large, by what its last bytes say.
     pub(super) fn is_told_to_be_large(&self) -> bool {
-        self.packing == Packing::Gzip && self.told_length() > LARGE
+        self.packing == Packing::Gzip && self.last_word() > LARGE
     }
 
     /// The same, unless it is large after all.
@@ -129,11 +129,16 @@ impl Pieces {
         self.pieces.iter().all(|piece| piece.iter().all(|byte| *byte == 0))
     }
 
-    /// What the last four bytes of gzip say of its length, as far as that can be.
-    fn told_length(&self) -> usize {
+    /// What the last four bytes of gzip say of its length.
+    fn last_word(&self) -> usize {
         let last: Vec<u8> =
             self.pieces.iter().rev().flat_map(|piece| piece.iter().rev()).take(4).copied().collect();
-        let told = last.iter().fold(0_usize, |told, byte| told << 8 | usize::from(*byte));
+        last.iter().fold(0_usize, |told, byte| told << 8 | usize::from(*byte))
+    }
+
+    /// The same, as far as that can be.
+    fn told_length(&self) -> usize {
+        let told = self.last_word();
         let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
         // One more, so that the end is seen without growing.
         told.min(self.bytes.saturating_mul(USUAL_GAIN)).min(most) + 1
@@ -245,6 +250,24 @@ mod tests {
             assert_eq!(Packing::of(encoding).unwrap(), packing, "{encoding:?}");
         }
         assert!(Packing::of(Some("br")).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_large_document_is_known_by_its_last_bytes_and_else_when_it_is_unpacked() {
+        let gather = |body: &[u8]| {
+            let mut pieces = Pieces::new(Packing::Gzip, 100 << 20);
+            pieces.push(Bytes::copy_from_slice(body)).unwrap();
+            pieces
+        };
+        // One that shrinks by far more than is usual.
+        let large = gzip(&vec![b' '; LARGE + 1]);
+        assert!(gather(&large).is_told_to_be_large());
+        let lying = [&large[..], &gzip(b"{}")].concat();
+        assert!(!gather(&lying).is_told_to_be_large());
+        assert!(gather(&lying).small_document().await.unwrap().is_none());
+        let small = gather(&gzip(&vec![b' '; LARGE]));
+        assert!(!small.is_told_to_be_large());
+        assert_eq!(small.small_document().await.unwrap().unwrap().0.len(), LARGE);
     }
 
     #[tokio::test]
