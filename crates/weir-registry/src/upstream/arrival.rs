@@ -84,6 +84,8 @@ struct Ahead<'a> {
     came: u64,
     held: Vec<Bytes>,
     held_bytes: usize,
+    /// Whether readers may have had some of what came.
+    is_followed: bool,
     /// Why no more comes by itself.
     broken: Option<FetchError>,
     ended: bool,
@@ -93,7 +95,11 @@ impl Ahead<'_> {
     /// Waits for more; after a break it asks for it. Only until then it may be dropped while it waits.
     async fn next(&mut self) -> Result<(), FetchError> {
         if let Some(why) = self.broken.take() {
-            self.incoming.resume(self.came, why).await?;
+            let good = self.incoming.resume(self.came, !self.is_followed, why).await?;
+            if good < self.came {
+                self.take();
+                self.came = good;
+            }
         }
         match self.incoming.chunk().await {
             Ok(Some(chunk)) => {
@@ -127,7 +133,9 @@ pub(super) async fn receive(
     limits: Limits,
 ) -> Result<Arrived, FetchError> {
     let (held, broken) = (Vec::new(), None);
-    let mut ahead = Ahead { incoming, limits, came: 0, held, held_bytes: 0, broken, ended: false };
+    let is_followed = false;
+    let mut ahead =
+        Ahead { incoming, limits, came: 0, held, held_bytes: 0, is_followed, broken, ended: false };
     if size.is_none_or(|size| size <= SMALL) {
         while !ahead.ended && ahead.came <= SMALL {
             ahead.next().await?;
@@ -136,6 +144,7 @@ pub(super) async fn receive(
             return gathered(ahead.take()).await;
         }
     }
+    ahead.is_followed = true;
     let mut writer = spool.begin().map_err(ours)?;
     download.placed(writer.path(), HEADER_BYTES).map_err(ours)?;
     loop {

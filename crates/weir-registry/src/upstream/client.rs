@@ -181,8 +181,6 @@ fn authorization(settings: &ConnectionSettings) -> Result<Option<HeaderValue>> {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Whether its body ended because nothing came any more.
-    pub(crate) stalled: bool,
     response: reqwest::Response,
     idle_timeout: Duration,
     /// Learns how the body ends.
@@ -215,10 +213,7 @@ impl Answer {
                 return Ok(None);
             }
             Ok(Err(e)) => format!("the body broke off ({})", root_cause(&e)),
-            Err(_) => {
-                self.stalled = true;
-                format!("no byte came for {} s", self.idle_timeout.as_secs())
-            }
+            Err(_) => format!("no byte came for {} s", self.idle_timeout.as_secs()),
         };
         self.registry.metrics().upstream_failures.inc();
         self.permit.failed(self.registry.now(), &why);
@@ -339,15 +334,7 @@ impl Connection {
             status => status,
         };
         let (headers, idle_timeout) = (response.headers().clone(), self.clients.idle_timeout);
-        Ok(Answer {
-            status,
-            headers,
-            stalled: false,
-            response,
-            idle_timeout,
-            permit,
-            registry: registry.clone(),
-        })
+        Ok(Answer { status, headers, response, idle_timeout, permit, registry: registry.clone() })
     }
 
     async fn follow(

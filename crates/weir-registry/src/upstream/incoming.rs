@@ -1,6 +1,7 @@
 //! Where the bytes of a missing file come from: its registry, or, when another node fetched it a moment ago, the blob
 //! store that all nodes share. Nodes that want the same file at the same time agree by a lease on who asks. A transfer
-//! that is cut is taken up again where it ended, if the registry vouches that the file is still the same.
+//! that is cut or stalls is taken up again where it ended, if the registry vouches that the file is still the same, else
+//! from its beginning, if a digest or nothing of what came depends on that.
 
 use super::Connection;
 use super::client::{Answer, FetchError, Kind, accept};
@@ -8,7 +9,7 @@ use super::fetch::Wanted;
 use crate::Registry;
 use crate::format::RemoteAsset;
 use crate::lease::Lease;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use reqwest::StatusCode;
@@ -30,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How often a transfer is taken up again.
 const MOST_RESUMED: u32 = 3;
-/// How much must have come since, or it is as good as a failure of the registry.
+/// How much must have come since the last time, or it is as good as a failure of the registry.
 const PROGRESS: u64 = 16 << 10;
 /// How long it waits before that, longer each time.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -52,51 +53,100 @@ pub(super) struct Transfer {
     url: String,
     /// A strong tag, where the whole will also be compared with a digest that the index gave.
     tag: Option<HeaderValue>,
+    has_digest: bool,
     resumed: u32,
     /// How much had come then.
     resumed_at: u64,
+    /// How much of what comes next came before.
+    to_skip: u64,
 }
 
 impl Transfer {
     fn new(registry: &Registry, connection: &Arc<Connection>, file: &RemoteAsset, answer: Answer) -> Self {
         let is_strong = |tag: &&HeaderValue| tag.as_bytes().starts_with(b"\"");
+        let has_digest = file.expected.has_digest();
         Self {
             announced: answer.length(),
-            tag: answer.headers.get(ETAG).filter(is_strong).filter(|_| file.expected.has_digest()).cloned(),
+            tag: answer.headers.get(ETAG).filter(is_strong).filter(|_| has_digest).cloned(),
+            has_digest,
             answer,
             registry: registry.clone(),
             connection: connection.clone(),
             url: file.url.clone(),
             resumed: 0,
             resumed_at: 0,
+            to_skip: 0,
         }
     }
 
-    /// Asks for the rest; `None` when it cannot be had.
-    async fn resume(&mut self, came: u64) -> Option<()> {
-        let tag = self.tag.clone()?;
-        // Who waited for a silent registry has waited long enough.
-        if self.answer.stalled || came < self.resumed_at + PROGRESS || self.resumed == MOST_RESUMED {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
+        loop {
+            let Some(mut chunk) = self.answer.chunk().await? else {
+                return match self.to_skip {
+                    0 => Ok(None),
+                    _ => Err(FetchError::Bad("it became shorter while it was fetched".to_owned())),
+                };
+            };
+            let skipped = usize::try_from(self.to_skip).unwrap_or(usize::MAX).min(chunk.len());
+            self.to_skip -= skipped as u64;
+            chunk.advance(skipped);
+            if !chunk.is_empty() || skipped == 0 {
+                return Ok(Some(chunk));
+            }
+        }
+    }
+
+    /// Asks for the rest, or for the whole once more; `None` when it cannot be had. Gives how many of the bytes that
+    /// came are still good: all, or none where they `may_be_forgotten`.
+    async fn resume(&mut self, came: u64, may_be_forgotten: bool) -> Option<u64> {
+        let is_stuck = self.resumed > 0 && came < self.resumed_at + PROGRESS;
+        if is_stuck || self.resumed == MOST_RESUMED {
+            return None;
+        }
+        let tag = self.tag.clone().filter(|_| came > 0);
+        let good = if tag.is_none() && may_be_forgotten { 0 } else { came };
+        // Nothing would show that what comes now is of another file.
+        if good > 0 && !self.has_digest {
             return None;
         }
         self.resumed += 1;
-        self.resumed_at = came;
+        self.resumed_at = good;
         tokio::time::sleep(PAUSE * self.resumed).await;
         let mut headers = accept("*/*");
-        headers.insert(RANGE, HeaderValue::try_from(format!("bytes={came}-")).ok()?);
-        headers.insert(IF_RANGE, tag.clone());
-        let rest = self.connection.get(&self.registry, &self.url, Kind::File, headers).await.ok()?;
-        let place = rest.header(CONTENT_RANGE)?;
-        let (range, total) = place.strip_prefix("bytes ")?.split_once('/')?;
-        let (first, last) = range.split_once('-')?;
-        let last: u64 = last.parse().ok()?;
-        let whole = total.parse().ok().or(self.announced)?;
-        let fits = rest.status == StatusCode::PARTIAL_CONTENT
-            && first.parse() == Ok(came)
-            && last.checked_add(1) == Some(whole)
-            && self.announced.is_none_or(|announced| announced == whole)
-            && rest.headers.get(ETAG) == Some(&tag);
-        fits.then(|| self.answer = rest)
+        if let Some(tag) = &tag {
+            headers.insert(RANGE, HeaderValue::try_from(format!("bytes={came}-")).ok()?);
+            headers.insert(IF_RANGE, tag.clone());
+        }
+        let next = self.connection.get(&self.registry, &self.url, Kind::File, headers).await.ok()?;
+        if tag.is_some_and(|tag| next.headers.get(ETAG) != Some(&tag)) {
+            return None;
+        }
+        self.to_skip = match next.status {
+            StatusCode::PARTIAL_CONTENT if self.is_rest(&next, came) => 0,
+            StatusCode::OK if self.is_whole(&next) => good,
+            _ => return None,
+        };
+        self.answer = next;
+        Some(good)
+    }
+
+    fn is_rest(&self, next: &Answer, came: u64) -> bool {
+        let place = next.header(CONTENT_RANGE);
+        let Some((range, total)) = place.as_deref().and_then(|p| p.strip_prefix("bytes ")?.split_once('/'))
+        else {
+            return false;
+        };
+        let Some((first, last)) = range.split_once('-') else { return false };
+        let whole = total.parse().ok().or(self.announced);
+        first.parse() == Ok(came)
+            && last.parse().ok().and_then(|last: u64| last.checked_add(1)) == whole
+            && whole.is_some()
+            && self.announced.is_none_or(|announced| Some(announced) == whole)
+    }
+
+    fn is_whole(&self, next: &Answer) -> bool {
+        let is_page = next.header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
+        !is_page && (self.announced.is_none() || next.length().is_none() || next.length() == self.announced)
     }
 }
 
@@ -112,7 +162,7 @@ impl Incoming {
     /// The next bytes; `None` at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
         match self {
-            Self::Registry(transfer) => transfer.answer.chunk().await,
+            Self::Registry(transfer) => transfer.chunk().await,
             Self::Kept { bytes, .. } => match bytes.next().await {
                 None => Ok(None),
                 Some(Ok(chunk)) => Ok(Some(chunk)),
@@ -124,11 +174,16 @@ impl Incoming {
 
 impl Incoming {
     /// Goes on after `came` bytes, where the transfer broke off for the reason given, which is also the error when it
-    /// cannot go on.
-    pub(super) async fn resume(&mut self, came: u64, why: FetchError) -> Result<(), FetchError> {
+    /// cannot go on. Gives how many of those bytes are still good: all, or none where they `may_be_forgotten`.
+    pub(super) async fn resume(
+        &mut self,
+        came: u64,
+        may_be_forgotten: bool,
+        why: FetchError,
+    ) -> Result<u64, FetchError> {
         match (self, why) {
             (Self::Registry(transfer), why @ FetchError::Unavailable { .. }) => {
-                transfer.resume(came).await.ok_or(why)
+                transfer.resume(came, may_be_forgotten).await.ok_or(why)
             }
             (_, why) => Err(why),
         }

@@ -3,6 +3,7 @@
 
 use crate::npm_world::World;
 use futures_util::future::join_all;
+use serde_json::Value;
 use std::time::Duration;
 use weir_testkit::package::noise;
 use weir_testkit::proxy::Proxy;
@@ -57,7 +58,12 @@ fn file_requests(world: &World) -> Vec<(String, String)> {
 #[tokio::test]
 async fn a_cut_transfer_is_taken_up_again_unseen_by_the_client() {
     let world = World::start().await;
-    for (name, size, cut) in [("small", 100_000, 30_000), ("large", 4 << 20, 2_500_000)] {
+    for (name, size, cut) in [
+        ("early", 100_000, 1000),
+        ("small", 100_000, 30_000),
+        ("large", 4 << 20, 2_500_000),
+        ("begun", 4 << 20, 1),
+    ] {
         world.upstream.reset_calls();
         let package = NpmPackage::new(name, "1.0.0").file("noise", noise(size));
         world.upstream.publish(&package);
@@ -72,15 +78,87 @@ async fn a_cut_transfer_is_taken_up_again_unseen_by_the_client() {
     }
 }
 
+/// Whatever the registry says of its files: what came is compared with the digest, or nobody had it yet.
+#[tokio::test]
+async fn a_transfer_that_is_cut_at_its_beginning_or_has_no_tag_is_begun_again_unseen_by_the_client() {
+    let world = World::start().await;
+    let untagged = || vec![Fault::NoHeader("etag")];
+    let weak = || vec![Fault::Header("etag", "W/\"1\"".to_owned())];
+    for (name, size, cut, faults) in [
+        ("nothing-small", 100_000, 0, vec![]),
+        ("nothing-large", 4 << 20, 0, vec![]),
+        ("untagged-small", 100_000, 30_000, untagged()),
+        ("untagged-large", 4 << 20, 2_500_000, untagged()),
+        ("weak-small", 100_000, 1000, weak()),
+        ("weak-large", 4 << 20, 1000, weak()),
+        ("undigested", 100_000, 30_000, vec![]),
+    ] {
+        world.upstream.reset_calls();
+        let package = NpmPackage::new(name, "1.0.0").file("noise", noise(size));
+        world.upstream.publish(&package);
+        if name == "undigested" {
+            world.upstream.edit(name, without_digests);
+        }
+        let path = format!("/{name}/-/");
+        for fault in faults {
+            world.upstream.fail(&path, fault);
+        }
+        world.upstream.fail_times(&path, Fault::Cut(cut), 1);
+        let file = world.get(&package.tarball_path(), &[]).await;
+        assert!(file.assert_status(200).body == package.tarball(), "{name}");
+        assert_eq!(file_requests(&world), [(), ()].map(|()| (String::new(), String::new())), "{name}");
+        assert_eq!(world.held("main", &package).await, ["1.0.0"]);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_stalls_within_a_file_is_asked_again() {
+    let world = World::start_with(|builder| builder.flag("--idle-timeout", "1s")).await;
+    for (name, size, stall, range) in
+        [("small", 100_000, 30_000, "bytes=30000-"), ("large", 4 << 20, 2_500_000, "bytes=2500000-")]
+    {
+        world.upstream.reset_calls();
+        let package = NpmPackage::new(name, "1.0.0").file("noise", noise(size));
+        world.upstream.publish(&package);
+        world.upstream.fail_times(&format!("/{name}/-/"), Fault::Stall(stall), 1);
+        let file = world.get(&package.tarball_path(), &[]).await;
+        assert!(file.assert_status(200).body == package.tarball(), "{name}");
+        let asked = file_requests(&world);
+        assert_eq!((asked.len(), &*asked[1].0), (2, range), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_cut_again_and_again_is_given_up() {
+    let world = World::start().await;
+    for (name, cut, requests) in [("stuck", 1000, 2), ("untagged", 20_000, 4)] {
+        world.upstream.reset_calls();
+        let package = NpmPackage::new(name, "1.0.0").file("noise", noise(200_000));
+        world.upstream.publish(&package);
+        let path = format!("/{name}/-/");
+        if name == "untagged" {
+            world.upstream.fail(&path, Fault::NoHeader("etag"));
+        } else {
+            world.upstream.fail(&path, Fault::Header("etag", "\"1\"".to_owned()));
+        }
+        world.upstream.fail(&path, Fault::Cut(cut));
+        world.get(&package.tarball_path(), &[]).await.assert_status(503);
+        assert_eq!(file_requests(&world).len(), requests, "{name}");
+    }
+}
+
+fn without_digests(document: &mut Value) {
+    let dist = document["versions"]["1.0.0"]["dist"].as_object_mut().expect("an object");
+    dist.remove("integrity");
+    dist.remove("shasum");
+}
+
 #[tokio::test]
 async fn a_cut_transfer_is_given_up_when_the_rest_may_be_of_another_file() {
     let world = World::start().await;
-    let weak = || Fault::Header("etag", "W/\"1\"".to_owned());
     let place = |place: &str| vec![Fault::Header("content-range", place.to_owned())];
     let whole = || noise(100_000).into();
     let cases = [
-        ("weak", vec![weak(), Fault::Cut(30_000)], vec![], 503, 1),
-        ("untagged", vec![Fault::NoHeader("etag"), Fault::Cut(30_000)], vec![], 503, 1),
         ("tagless", vec![Fault::Cut(30_000)], vec![Fault::NoHeader("etag")], 503, 2),
         ("elsewhere", vec![Fault::Cut(30_000)], place("bytes 29999-100000/100001"), 503, 2),
         ("shorter", vec![Fault::Cut(30_000)], place("bytes 30000-40000/40001"), 503, 2),
@@ -100,20 +178,15 @@ async fn a_cut_transfer_is_given_up_when_the_rest_may_be_of_another_file() {
             world.upstream.fail_times(&path, fault, 1);
         }
         let tarball = package.tarball_path();
-        let asked = world.get(&tarball, &[]);
-        let answer = if second.is_empty() {
-            asked.await
-        } else {
-            let later = async {
-                while file_requests(&world).is_empty() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-                for fault in second {
-                    world.upstream.fail_times(&path, fault, 1);
-                }
-            };
-            tokio::join!(asked, later).0
+        let later = async {
+            while file_requests(&world).is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            for fault in second {
+                world.upstream.fail_times(&path, fault, 1);
+            }
         };
+        let (answer, ()) = tokio::join!(world.get(&tarball, &[]), later);
         answer.assert_status(status);
         assert_eq!(file_requests(&world).len(), requests, "{name}");
         assert!(world.held("main", &package).await.is_empty(), "{name}");
@@ -123,19 +196,25 @@ async fn a_cut_transfer_is_given_up_when_the_rest_may_be_of_another_file() {
     }
 }
 
-/// Nothing would show that the rest is of another file.
+/// Clients have some of it, and nothing would show that the rest is of another file.
 #[tokio::test]
 async fn a_cut_transfer_of_which_the_index_gives_no_digest_is_given_up() {
     let world = World::start().await;
-    let package = NpmPackage::new("undigested", "1.0.0").file("noise", noise(100_000));
+    let package = NpmPackage::new("undigested", "1.0.0").file("noise", noise(4 << 20));
     world.upstream.publish(&package);
-    world.upstream.edit("undigested", |document| {
-        let dist = document["versions"]["1.0.0"]["dist"].as_object_mut().expect("an object");
-        dist.remove("integrity");
-        dist.remove("shasum");
-    });
-    world.upstream.fail_times("/undigested/-/", Fault::Cut(30_000), 1);
-    world.get(&package.tarball_path(), &[]).await.assert_status(503);
+    world.upstream.edit("undigested", without_digests);
+    world.upstream.fail_times("/undigested/-/", Fault::Cut(2_500_000), 1);
+    let bearer = format!("Bearer {}", world.token);
+    let url = format!("{}{}", world.endpoint, package.tarball_path());
+    let opened = weir_testkit::http::open("GET", &url, &[("authorization", &bearer)], "").await;
+    let mut answer = opened.unwrap_or_else(|error| panic!("{error}"));
+    let is_whole = loop {
+        match answer.chunk().await {
+            Ok(Some(_)) => {}
+            end => break end.is_ok(),
+        }
+    };
+    assert!(!is_whole);
     assert_eq!(file_requests(&world).len(), 1);
     let file = world.get(&package.tarball_path(), &[]).await;
     assert!(file.assert_status(200).body == package.tarball());
