@@ -1,7 +1,8 @@
 //! When one gives up on a public registry for a while, and when one tries again.
 //!
 //! Five failures in a row open the breaker for 10 seconds; then one request at a time probes, and the
-//! first answer closes it. A request refused by an open breaker costs the registry nothing.
+//! first answer closes it. Those of one path in a row count once, since it may be the trouble of that file alone. A
+//! request refused by an open breaker costs the registry nothing.
 
 use crate::aging::still;
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,8 @@ pub(crate) struct Breaker {
 #[derive(Default, Clone)]
 struct State {
     failures: u32,
+    /// What the last of them was asked for.
+    failed_path: Option<String>,
     open_until: Option<Timestamp>,
     probing_until: Option<Timestamp>,
     answered_at: Option<Timestamp>,
@@ -41,6 +44,8 @@ pub(crate) struct Health {
 /// the next one probe.
 pub(crate) struct Permit {
     breaker: Arc<Breaker>,
+    /// What is asked for.
+    path: String,
     told: bool,
 }
 
@@ -54,13 +59,21 @@ impl Permit {
     /// The whole answer came.
     pub(crate) fn succeeded(&mut self, now: Timestamp) {
         self.answered(now);
-        crate::topology::lock(&self.breaker.state).failures = 0;
+        let mut state = crate::topology::lock(&self.breaker.state);
+        state.failures = 0;
+        state.failed_path = None;
     }
 
     /// The registry did not answer, said that it cannot, or broke off.
     pub(crate) fn failed(&mut self, now: Timestamp, why: &str) {
         self.told = true;
-        self.breaker.failed(now, why);
+        self.breaker.failed(now, why, Some(&self.path));
+    }
+
+    /// There is no way to the registry, whatever is asked for.
+    pub(crate) fn not_reached(&mut self, now: Timestamp, why: &str) {
+        self.told = true;
+        self.breaker.failed(now, why, None);
     }
 }
 
@@ -73,9 +86,9 @@ impl Drop for Permit {
 }
 
 impl Breaker {
-    /// Leave to ask now; the error says how long to wait and why.
-    pub(crate) fn admit(self: &Arc<Self>, now: Timestamp) -> Result<Permit, (Duration, String)> {
-        let permit = || Permit { breaker: self.clone(), told: false };
+    /// Leave to ask now for what is at this path; the error says how long to wait and why.
+    pub(crate) fn admit(self: &Arc<Self>, now: Timestamp, path: &str) -> Result<Permit, (Duration, String)> {
+        let permit = || Permit { breaker: self.clone(), path: path.to_owned(), told: false };
         let mut state = crate::topology::lock(&self.state);
         let Some(until) = state.open_until else { return Ok(permit()) };
         let why = state.last_failure.clone().unwrap_or_default();
@@ -97,9 +110,12 @@ impl Breaker {
         state.answered_at = Some(now);
     }
 
-    fn failed(&self, now: Timestamp, why: &str) {
+    fn failed(&self, now: Timestamp, why: &str, path: Option<&str>) {
         let mut state = crate::topology::lock(&self.state);
-        state.failures = state.failures.saturating_add(1);
+        if path.is_none() || state.failed_path.as_deref() != path {
+            state.failures = state.failures.saturating_add(1);
+            state.failed_path = path.map(str::to_owned);
+        }
         state.last_failure = Some(why.to_owned());
         state.probing_until = None;
         if state.failures >= FAILURES_TO_OPEN {
@@ -128,13 +144,20 @@ mod tests {
         Timestamp::from_second(seconds).expect("in range")
     }
 
+    const PATHS: [&str; 5] = ["/a", "/b", "/c", "/d", "/e"];
+
+    fn fail<const COUNT: usize>(breaker: &Arc<Breaker>, seconds: i64, paths: [&str; COUNT]) {
+        for path in paths {
+            let permit = breaker.admit(at(seconds), path).map_err(|(_, why)| why);
+            permit.expect("closed").failed(at(seconds), "refused");
+        }
+    }
+
     #[test]
     fn five_failures_open_it_and_one_success_closes_it() {
         let breaker = Arc::new(Breaker::default());
-        let admit = |seconds| breaker.admit(at(seconds)).map_err(|(_, why)| why);
-        for _ in 0..5 {
-            admit(0).expect("closed").failed(at(0), "refused");
-        }
+        let admit = |seconds| breaker.admit(at(seconds), "/probe").map_err(|(_, why)| why);
+        fail(&breaker, 0, PATHS);
         assert!(admit(1).is_err());
         assert_eq!(breaker.health(at(1)).state, "down");
         let probe = admit(11).expect("one probe");
@@ -150,21 +173,40 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_does_not_keep_it_open() {
         let breaker = Arc::new(Breaker::default());
-        for _ in 0..5 {
-            breaker.admit(at(10_000)).map_err(|(_, why)| why).expect("closed").failed(at(10_000), "refused");
-        }
-        assert!(breaker.admit(at(10_001)).is_err());
-        assert!(breaker.admit(at(5000)).is_ok());
+        fail(&breaker, 10_000, PATHS);
+        assert!(breaker.admit(at(10_001), "/f").is_err());
+        assert!(breaker.admit(at(5000), "/f").is_ok());
     }
 
     #[test]
     fn bodies_that_break_off_open_it_although_their_headers_came() {
         let breaker = Arc::new(Breaker::default());
-        for _ in 0..5 {
-            let mut permit = breaker.admit(at(0)).map_err(|(_, why)| why).expect("closed");
+        for path in PATHS {
+            let mut permit = breaker.admit(at(0), path).map_err(|(_, why)| why).expect("closed");
             permit.answered(at(0));
             permit.failed(at(0), "broke off");
         }
-        assert!(breaker.admit(at(1)).is_err());
+        assert!(breaker.admit(at(1), "/f").is_err());
+    }
+
+    #[test]
+    fn one_path_that_fails_again_and_again_counts_once_and_no_connection_each_time() {
+        let breaker = Arc::new(Breaker::default());
+        fail(&breaker, 0, ["/a"; 20]);
+        fail(&breaker, 0, ["/b"; 20]);
+        fail(&breaker, 0, ["/a", "/b", "/b", "/b", "/b"]);
+        assert!(breaker.admit(at(1), "/f").is_ok(), "four");
+        fail(&breaker, 0, ["/c"]);
+        assert!(breaker.admit(at(1), "/f").is_err(), "five");
+        // The same path as a probe opens it again.
+        breaker.admit(at(11), "/c").map_err(|(_, why)| why).expect("a probe").failed(at(11), "refused");
+        assert!(breaker.admit(at(12), "/f").is_err());
+
+        let unreached = Arc::new(Breaker::default());
+        for _ in 0..5 {
+            let permit = unreached.admit(at(0), "/a");
+            permit.map_err(|(_, why)| why).expect("closed").not_reached(at(0), "refused");
+        }
+        assert!(unreached.admit(at(1), "/f").is_err());
     }
 }

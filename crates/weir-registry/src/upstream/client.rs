@@ -33,6 +33,9 @@ pub(crate) enum FetchError {
     /// It does not answer, or says that it cannot now.
     #[error("{why}")]
     Unavailable { retry_after: Duration, why: String },
+    /// There is no connection to it.
+    #[error("{0}")]
+    Unreachable(String),
     /// What it gave could not be kept: the disk or the database takes nothing now.
     #[error("this server could not keep the file")]
     Ours,
@@ -52,6 +55,7 @@ impl FetchError {
     /// As the error of a use case, naming the connection and what was asked.
     pub(crate) fn of(self, connection: &ConnectionName, asked: &str) -> Error {
         match self {
+            Self::Unreachable(why) => Self::unavailable(why).of(connection, asked),
             Self::Unavailable { retry_after, why } => Error::Unavailable {
                 retry_after,
                 message: format!("{connection} does not give {asked} now: {why}; try again later"),
@@ -308,7 +312,7 @@ impl Connection {
         let breaker = if own { self.breaker.clone() } else { Arc::default() };
         // Without the query, which may be signed.
         let (host, path) = (url.host_str().unwrap_or_default().to_owned(), url.path().to_owned());
-        let admitted = breaker.admit(registry.now());
+        let admitted = breaker.admit(registry.now(), &path);
         let mut permit = admitted.map_err(|(retry_after, why)| FetchError::Unavailable {
             retry_after,
             why: format!("it failed repeatedly and is not asked again yet ({why})"),
@@ -322,9 +326,12 @@ impl Connection {
             Ok(_) | Err(FetchError::Bad(_) | FetchError::Throttled { .. } | FetchError::Ours) => {
                 permit.succeeded(registry.now())
             }
-            Err(FetchError::Unavailable { why, .. }) => {
+            Err(error @ (FetchError::Unavailable { why, .. } | FetchError::Unreachable(why))) => {
                 registry.metrics().upstream_failures.inc();
-                permit.failed(registry.now(), why);
+                match error {
+                    FetchError::Unreachable(_) => permit.not_reached(registry.now(), why),
+                    _ => permit.failed(registry.now(), why),
+                }
                 tracing::warn!(connection = %self.name, host, path, why, "public registry does not answer");
             }
         }
@@ -416,7 +423,11 @@ impl Connection {
                 if why.contains(PRIVATE) {
                     return Err(FetchError::Bad(why));
                 }
-                Err(FetchError::unavailable(format!("no connection ({why})")))
+                let why_not = format!("no connection ({why})");
+                if e.is_connect() {
+                    return Err(FetchError::Unreachable(why_not));
+                }
+                Err(FetchError::unavailable(why_not))
             }
             Err(_) => Err(FetchError::unavailable(format!(
                 "no answer within {} s",

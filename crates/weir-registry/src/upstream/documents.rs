@@ -447,7 +447,8 @@ impl<'a> RemoteSession<'a> {
                 _ => {}
             }
             // A captive portal's, or an error page with status 200.
-            if !html_is_fine && answer.header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html")) {
+            if !html_is_fine && answer.header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"))
+            {
                 return Err(FetchError::Bad(
                     "it answered with an HTML page where an index was asked".to_owned(),
                 ));

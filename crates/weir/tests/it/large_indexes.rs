@@ -347,7 +347,9 @@ async fn large_public_indexes_asked_for_at_once_take_the_memory_of_two() {
         }
         let (took, peak) = (begun.elapsed(), peak(&weir));
         let asked = hosts.len() * packages;
-        eprintln!("large: {asked} public ones at once: {length} bytes, {took:.1?}, idle {idle} kB, peak {peak} kB");
+        eprintln!(
+            "large: {asked} public ones at once: {length} bytes, {took:.1?}, idle {idle} kB, peak {peak} kB"
+        );
         // Half of the room, and less than the contract: those of all that wait would not fit.
         check_peak(&weir, idle * 1024 + 2 * 2 * length as u64 + ROOM / 2);
     }

@@ -12,6 +12,9 @@ const CROWD: usize = 64;
 /// A breaker is open for ten seconds.
 const HEALED_WITHIN: Duration = Duration::from_secs(12);
 
+/// As many as close it.
+const FIVE: [&str; 5] = ["one", "two", "three", "four", "five"];
+
 const NO_CACHE: (&str, &str) = ("cache-control", "no-cache");
 
 /// A world whose connection to the public registry has these settings in `weir.toml`.
@@ -52,11 +55,12 @@ async fn bodies_that_break_off_open_the_breaker_although_their_headers_came() {
     let held = NpmPackage::new("held", "1.0.0");
     let later = NpmPackage::new("later", "1.0.0");
     world.upstream.publish_all([&held, &later]);
+    world.upstream.publish_all(&FIVE.map(|name| NpmPackage::new(name, "1.0.0")));
     world.get(&held.tarball_path(), &[]).await.assert_status(200);
     assert_eq!(health(&world).await["health"], "up");
     world.upstream.fail("/", Fault::Cut(10));
-    for _ in 0..5 {
-        reason(&world.get("later", &[]).await);
+    for path in FIVE {
+        reason(&world.get(path, &[]).await);
     }
     let asked = world.upstream.total_calls();
     let opened = Instant::now();
@@ -80,12 +84,33 @@ async fn bodies_that_break_off_open_the_breaker_although_their_headers_came() {
 }
 
 #[tokio::test]
+async fn a_file_that_fails_again_and_again_closes_no_registry() {
+    let world = World::start().await;
+    let packages = ["broken", "other"].map(|name| NpmPackage::new(name, "1.0.0"));
+    world.upstream.publish_all(&packages);
+    world.document("broken").await;
+    world.upstream.fail("/broken/-/", Fault::Status(500));
+    for _ in 0..7 {
+        let reason = reason(&world.get(&packages[0].tarball_path(), &[]).await);
+        assert!(reason.contains("500"), "{reason}");
+    }
+    world.get(&packages[1].tarball_path(), &[]).await.assert_status(200);
+    // Another that answers in between starts the count anew.
+    for path in &FIVE[..4] {
+        world.upstream.fail(&format!("/{path}"), Fault::Status(500));
+        reason(&world.get(path, &[]).await);
+    }
+    reason(&world.get(&packages[0].tarball_path(), &[]).await);
+    assert!(reason(&world.get(FIVE[4], &[]).await).contains("not asked again yet"));
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_while_the_registry_is_probed_bars_nobody() {
     let world = World::start().await;
     world.upstream.publish(&NpmPackage::new("left-pad", "1.0.0"));
     world.upstream.fail("/", Fault::Status(503));
-    for _ in 0..5 {
-        reason(&world.get("left-pad", &[]).await);
+    for path in FIVE {
+        reason(&world.get(path, &[]).await);
     }
     world.upstream.heal();
     world.upstream.fail("/", Fault::Hang);
