@@ -263,12 +263,6 @@ impl Answer {
         }
         if is_large { pieces.document().await.map(Some) } else { pieces.small_document().await }
     }
-
-    /// A document that is small for sure.
-    pub(super) async fn small_document(self, limit: u64) -> Result<Bytes, FetchError> {
-        let document = self.document(limit, || false).await?;
-        document.map(|(body, _)| body).ok_or_else(|| body::too_large(limit))
-    }
 }
 
 impl Connection {

@@ -5,6 +5,7 @@ use super::Connection;
 use super::arrival::{Arrived, Limits, digests_of, receive, too_large};
 use super::client::{FetchError, Kind, accept};
 use super::flight::{Download, FlightKey, FlightReader, Progress};
+use super::large::LargeTurn;
 use crate::Registry;
 use crate::change::Outdated;
 use crate::format::{Description, FetchedFile, Format, Inspection, RemoteAsset};
@@ -480,15 +481,21 @@ impl Registry {
         }
         let asked = "an answer";
         let body = body.map(|(_, bytes)| bytes);
-        let answer = target
-            .request(self, method, path, Kind::Document, headers, body)
-            .await
-            .map_err(|failure| failure.of(connection, asked))?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
+        let (turns, large) = (&self.inner.upstream.large, LargeTurn::default());
+        let failed = |failure: FetchError| failure.of(connection, asked);
+        loop {
+            let (method, headers, body) = (method.clone(), headers.clone(), body.clone());
+            let answer = target.request(self, method, path, Kind::Document, headers, body);
+            let answer = answer.await.map_err(failed)?;
+            if answer.status == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            let document = answer.document(MOST, || large.try_hold(turns)).await.map_err(failed)?;
+            if let Some((body, _)) = document {
+                return Ok(Some(body));
+            }
+            large.hold(turns).await.map_err(failed)?;
         }
-        let body = answer.small_document(MOST).await.map_err(|failure| failure.of(connection, asked))?;
-        Ok(Some(body))
     }
 }
 
