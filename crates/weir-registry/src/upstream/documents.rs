@@ -62,8 +62,7 @@ impl Registry {
         {
             return Ok(known.clone());
         }
-        let known = before.as_deref();
-        let asked = self.ask_index(domain, connection, format, package, freshness, known, large).await;
+        let asked = self.ask_index(&key, format, freshness, before.as_deref(), large).await;
         let known = mine.end(asked.map(|known| {
             let known = Arc::new(known);
             self.inner.upstream.indexes.put(key, known.clone());
@@ -78,10 +77,8 @@ impl Registry {
 
     async fn ask_index(
         &self,
-        domain: &Id,
-        connection: &ConnectionName,
+        (domain, connection, package): &Key,
         format: &'static dyn Format,
-        package: &PackageName,
         freshness: Freshness,
         before: Option<&KnownIndex>,
         large: &LargeTurn,
