@@ -104,7 +104,7 @@ impl Server {
         let text = match body {
             Body::Full(bytes) => String::from_utf8(bytes.to_vec()).expect("text"),
             Body::Empty => String::new(),
-            Body::File(_) | Body::Stream { .. } => panic!("no answer here is streamed"),
+            Body::File(_) | Body::Parts { .. } | Body::Stream { .. } => panic!("no answer here is streamed"),
         };
         assert_eq!(head.headers["x-amzn-requestid"].len(), 36);
         Answer { status: head.status.as_u16(), headers: head.headers, text }
