@@ -3,7 +3,7 @@
 
 use crate::accept::prefers_gzip;
 use crate::body::Body;
-use crate::respond::{INDEX_CACHE, Plan, Response, is_held, plan_range};
+use crate::respond::{INDEX_CACHE, Plan, Response, is_held, is_outdated, plan_range};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
@@ -35,15 +35,21 @@ fn representation(index: &Rendered, method: &Method, headers: &HeaderMap) -> Res
     // A client may hold any form; before all else, so that it costs the same whatever the size.
     let is_current = |tag: &str| tag.as_bytes() == index.etag || tag.as_bytes() == index.gzip_etag;
     let gzip_length = index.gzip_length_digits.as_ref().filter(|_| prefers_gzip(headers));
-    if is_held(headers, is_current, None) {
+    let is_outdated = is_outdated(headers, is_current, None);
+    if is_outdated || is_held(headers, is_current, None) {
         let tag = if gzip_length.is_some() { &index.gzip_etag } else { &index.etag };
         answer.insert(ETAG, ready(tag));
-        return response(StatusCode::NOT_MODIFIED, answer, Body::Empty);
+        let status = if is_outdated { StatusCode::PRECONDITION_FAILED } else { StatusCode::NOT_MODIFIED };
+        return response(status, answer, Body::Empty);
     }
     answer.insert(CONTENT_TYPE, HeaderValue::from_static(index.content_type));
     answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let identity_tag = std::str::from_utf8(&index.etag).ok();
-    let plan = plan_range(headers, index.length, identity_tag, None);
+    let plan = match plan_range(headers, index.length, identity_tag, None) {
+        // The tag of the other form is as good.
+        Plan::Outdated => Plan::Full,
+        plan => plan,
+    };
     if let (Plan::Full, Some(length)) = (&plan, gzip_length) {
         answer.insert(ETAG, ready(&index.gzip_etag));
         answer.insert(CONTENT_LENGTH, ready(length));
@@ -53,7 +59,9 @@ fn representation(index: &Rendered, method: &Method, headers: &HeaderMap) -> Res
     }
     answer.insert(ETAG, ready(&index.etag));
     let (status, length, range) = match &plan {
-        Plan::Full | Plan::NotModified => (StatusCode::OK, ready(&index.length_digits), None),
+        Plan::Full | Plan::NotModified | Plan::Outdated => {
+            (StatusCode::OK, ready(&index.length_digits), None)
+        }
         Plan::Part(range) => {
             let length = HeaderValue::from(range.end - range.start);
             (StatusCode::PARTIAL_CONTENT, length, Some(range.clone()))
@@ -90,7 +98,7 @@ fn body(payload: Payload) -> Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::{ACCEPT_ENCODING, HeaderName, IF_NONE_MATCH, RANGE};
+    use http::header::{ACCEPT_ENCODING, HeaderName, IF_MATCH, IF_NONE_MATCH, RANGE};
     use http_body_util::BodyExt;
     use std::io::Read;
 
@@ -159,12 +167,17 @@ mod tests {
     fn any_tag_of_the_same_view_is_not_modified() {
         let (plain, gzip) = tags(DOCUMENT);
         for tag in [plain.clone(), gzip.clone(), format!("W/{plain}"), format!("\"x\", {gzip}")] {
+            assert_eq!(
+                ask(DOCUMENT, &Method::GET, &[(IF_MATCH, &tag)]).status(),
+                if tag.starts_with('"') { 200 } else { 412 }
+            );
             let response = ask(DOCUMENT, &Method::GET, &[(IF_NONE_MATCH, &tag)]);
             assert_eq!(response.status(), 304, "{tag}");
             assert_eq!(header(&response, ETAG), Some(&*plain));
             assert_eq!(header(&response, CONTENT_LENGTH), None);
         }
         assert_eq!(ask(DOCUMENT, &Method::GET, &[(IF_NONE_MATCH, "\"x\"")]).status(), 200);
+        assert_eq!(ask(DOCUMENT, &Method::GET, &[(IF_MATCH, "\"x\"")]).status(), 412);
     }
 
     #[test]

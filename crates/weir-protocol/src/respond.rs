@@ -4,10 +4,10 @@
 use crate::body::Body;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 use std::ops::Range;
 use weir_core::Timestamp;
@@ -27,11 +27,13 @@ pub enum Plan {
     Part(Range<u64>),
     /// Nothing: the client has it.
     NotModified,
+    /// Nothing: the client wants another that was here once.
+    Outdated,
     /// The range lies outside.
     Unsatisfiable,
 }
 
-/// Decides what `Range`, `If-Range`, `If-None-Match` and `If-Modified-Since` want. `etag` is a strong
+/// Decides what `Range` and the conditions of RFC 9110 want, in the order of its section 13.2.2. `etag` is a strong
 /// tag with its quotes. Several ranges, and ranges in other units, are answered with the whole.
 pub fn plan_range(
     headers: &HeaderMap,
@@ -39,6 +41,9 @@ pub fn plan_range(
     etag: Option<&str>,
     last_modified: Option<Timestamp>,
 ) -> Plan {
+    if is_outdated(headers, |tag| Some(tag) == etag, last_modified) {
+        return Plan::Outdated;
+    }
     if is_held(headers, |tag| Some(tag) == etag, last_modified) {
         return Plan::NotModified;
     }
@@ -53,6 +58,28 @@ pub fn plan_range(
     }
 }
 
+/// Whether the client wants nothing but what it knows, and there is another now: `If-Match` (compared strongly), or
+/// where that is missing `If-Unmodified-Since`.
+pub(crate) fn is_outdated(
+    headers: &HeaderMap,
+    is_current: impl Fn(&str) -> bool,
+    last_modified: Option<Timestamp>,
+) -> bool {
+    if headers.contains_key(IF_MATCH) {
+        let values = headers.get_all(IF_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+        let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
+        return !tags.any(|tag| tag == "*" || is_current(tag));
+    }
+    match (time_of(headers, &IF_UNMODIFIED_SINCE), last_modified) {
+        (Some(since), Some(modified)) => modified.as_second() > since.as_second(),
+        _ => false,
+    }
+}
+
+fn time_of(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
+    DateTimeParser::new().parse_timestamp(headers.get(name)?.to_str().ok()?).ok()
+}
+
 /// Whether the client holds a current copy: `If-None-Match` (compared weakly, by `is_current` on a
 /// strong tag with its quotes), or where that is missing `If-Modified-Since`.
 pub(crate) fn is_held(
@@ -65,9 +92,7 @@ pub(crate) fn is_held(
         let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
         return tags.any(|tag| tag == "*" || is_current(tag.strip_prefix("W/").unwrap_or(tag)));
     }
-    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
-    let since = since.and_then(|text| DateTimeParser::new().parse_timestamp(text).ok());
-    match (since, last_modified) {
+    match (time_of(headers, &IF_MODIFIED_SINCE), last_modified) {
         (Some(since), Some(modified)) => modified.as_second() <= since.as_second(),
         _ => false,
     }
@@ -133,6 +158,9 @@ impl StoredFile<'_> {
         let etag = self.tag.map(quoted);
         match self.size {
             Some(size) => plan_range(headers, size, etag.as_deref(), self.last_modified),
+            None if is_outdated(headers, |tag| Some(tag) == etag.as_deref(), self.last_modified) => {
+                Plan::Outdated
+            }
             None if is_held(headers, |tag| Some(tag) == etag.as_deref(), self.last_modified) => {
                 Plan::NotModified
             }
@@ -148,6 +176,7 @@ impl StoredFile<'_> {
             Plan::Full => (StatusCode::OK, self.size),
             Plan::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range.end - range.start)),
             Plan::NotModified => (StatusCode::NOT_MODIFIED, None),
+            Plan::Outdated => (StatusCode::PRECONDITION_FAILED, Some(0)),
             Plan::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, Some(0)),
         };
         let sends_bytes = plan.needs_body(method);
@@ -167,9 +196,11 @@ impl StoredFile<'_> {
             headers.insert(LAST_MODIFIED, HeaderValue::try_from(date).expect("a date is ASCII"));
         }
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        // A wrong range is no answer to keep for a year.
-        let keeps =
-            if *plan == Plan::Unsatisfiable { HeaderValue::from_static("no-store") } else { FILE_CACHE };
+        // A wrong range or condition is no answer to keep for a year.
+        let keeps = match plan {
+            Plan::Unsatisfiable | Plan::Outdated => HeaderValue::from_static("no-store"),
+            Plan::Full | Plan::Part(_) | Plan::NotModified => FILE_CACHE,
+        };
         headers.insert(CACHE_CONTROL, keeps);
         if matches!(plan, Plan::Full | Plan::Part(_)) {
             let octets = HeaderValue::from_static("application/octet-stream");
@@ -191,7 +222,7 @@ impl Plan {
         let text = match self {
             Self::Part(range) => format!("bytes {}-{}/{}", range.start, range.end - 1, size()),
             Self::Unsatisfiable => format!("bytes */{}", size()),
-            Self::Full | Self::NotModified => return None,
+            Self::Full | Self::NotModified | Self::Outdated => return None,
         };
         Some(HeaderValue::try_from(text).expect("digits are ASCII"))
     }
@@ -277,7 +308,6 @@ pub fn without_body(mut response: Response) -> Response {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use http::header::HeaderName;
     use http_body_util::BodyExt;
 
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -323,6 +353,34 @@ mod tests {
             assert_eq!(plan_range(&headers(&[(RANGE, range)]), 10, None, None), expected, "{range}");
         }
         assert_eq!(plan_range(&headers(&[(RANGE, "bytes=0-")]), 0, None, None), Plan::Unsatisfiable);
+    }
+
+    #[test]
+    fn who_wants_what_was_here_once_is_told_that_it_is_gone() {
+        let check = |pairs: &[(HeaderName, &str)], expected: Plan| {
+            let found = plan_range(&headers(pairs), 10, Some("\"tag\""), Some(published()));
+            assert_eq!(found, expected, "{pairs:?}");
+        };
+        let earlier = "Sun, 06 Nov 1994 08:49:36 GMT";
+        check(&[(IF_MATCH, "\"tag\"")], Plan::Full);
+        check(&[(IF_MATCH, "\"other\", \"tag\"")], Plan::Full);
+        check(&[(IF_MATCH, "*"), (RANGE, "bytes=0-0")], Plan::Part(0..1));
+        check(&[(IF_MATCH, "\"other\""), (RANGE, "bytes=0-0")], Plan::Outdated);
+        check(&[(IF_MATCH, "W/\"tag\"")], Plan::Outdated);
+        check(&[(IF_MATCH, "\"other\""), (IF_NONE_MATCH, "\"tag\"")], Plan::Outdated);
+        check(&[(IF_MATCH, "\"tag\""), (IF_NONE_MATCH, "\"tag\"")], Plan::NotModified);
+        check(&[(IF_UNMODIFIED_SINCE, DATE)], Plan::Full);
+        check(&[(IF_UNMODIFIED_SINCE, earlier)], Plan::Outdated);
+        check(&[(IF_UNMODIFIED_SINCE, "yesterday")], Plan::Full);
+        check(&[(IF_MATCH, "\"tag\""), (IF_UNMODIFIED_SINCE, earlier)], Plan::Full);
+
+        let file = StoredFile { size: Some(10), tag: Some("tag"), content_type: "a/b", last_modified: None };
+        let plan = file.plan(&headers(&[(IF_MATCH, "\"other\"")]));
+        assert!(!plan.needs_body(&Method::GET));
+        let response = file.response(&Method::GET, &plan, Body::Empty);
+        assert_eq!(response.status(), 412);
+        assert_eq!(header(&response, ETAG), Some("\"tag\""));
+        assert_eq!(header(&response, CACHE_CONTROL), Some("no-store"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::telemetry::{HttpMetrics, Logged, RequestLine};
 use bytes::Bytes;
 use client_address::client_address;
 use futures_util::FutureExt as _;
-use http::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, VIA};
+use http::header::{ALLOW, HOST, HeaderMap, HeaderName, HeaderValue, VIA};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as HttpBody;
@@ -116,10 +116,15 @@ impl Http {
     async fn dispatch(
         &self,
         peer: Peer,
-        parts: Parts,
+        mut parts: Parts,
         body: RequestBody,
         line: &mut RequestLine,
     ) -> Response<Body> {
+        // HTTP/1.0 knows no Host: then this is the address that was asked.
+        if parts.version < Version::HTTP_11 && !parts.headers.contains_key(HOST) {
+            let local = SocketAddr::new(peer.local.ip().to_canonical(), peer.local.port());
+            parts.headers.extend(HeaderValue::try_from(local.to_string()).ok().map(|value| (HOST, value)));
+        }
         if parts.method == Method::CONNECT {
             let text = "Weir forwards no connections: it answers for its own names only\n";
             return with_header(

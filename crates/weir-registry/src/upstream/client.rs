@@ -279,7 +279,8 @@ impl Connection {
         Ok(url)
     }
 
-    /// Sends a GET, follows redirects, and gives 200, 206, 304 or 404 (410 counts as 404).
+    /// Sends a GET, follows redirects, and gives 200, 206, 304 or 404 (410 counts as 404 of a
+    /// document).
     pub(crate) async fn get(
         &self,
         registry: &Registry,
@@ -331,7 +332,7 @@ impl Connection {
         }
         let response = result?;
         let status = match response.status() {
-            StatusCode::GONE => StatusCode::NOT_FOUND,
+            StatusCode::GONE if kind == Kind::Document => StatusCode::NOT_FOUND,
             status => status,
         };
         let (headers, idle_timeout) = (response.headers().clone(), self.clients.idle_timeout);

@@ -34,8 +34,11 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        self.answer(request.body(Full::new(Bytes::new())).unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Answer {
         let peer = Peer { remote: [10, 0, 0, 1].into(), local: ([127, 0, 0, 1], 8090).into(), secure: false };
-        let request = request.body(Full::new(Bytes::new())).unwrap();
         let (head, body) = self.http.answer(peer, request).await.into_parts();
         let text = body.collect().await.unwrap().to_bytes();
         assert!(head.headers.contains_key("x-amzn-requestid"));
@@ -98,6 +101,19 @@ async fn what_is_nowhere_says_what_there_is() {
     Server::assert(&server.send("GET", "/%2f%2f..%2fetc/passwd", &[]).await, 400, "path");
     Server::assert(&server.send("GET", "/healthz", &[]).await, 200, "ok");
     Server::assert(&server.send("GET", "/readyz", &[]).await, 200, "ready");
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_needs_no_host() {
+    let server = Server::start(&[]).await;
+    for (version, path, status, text) in [
+        (Version::HTTP_10, "/readyz", 200, "ready"),
+        (Version::HTTP_10, PACKAGE, 401, "no token"),
+        (Version::HTTP_11, "/readyz", 400, "Host"),
+    ] {
+        let request = Request::builder().uri(path).version(version).body(Full::new(Bytes::new())).unwrap();
+        Server::assert(&server.answer(request).await, status, text);
+    }
 }
 
 #[tokio::test]
