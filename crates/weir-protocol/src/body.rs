@@ -60,6 +60,7 @@ impl Body {
             Content::File(part) if part.is_empty() => Self::Empty,
             Content::File(part) => Self::File(part),
             Content::Stream(chunks) => Self::from_stream(chunks, length),
+            Content::Parts(_) if length == Some(0) => Self::Empty,
             Content::Parts(parts) => Self::Parts { parts, remaining: length },
         }
     }

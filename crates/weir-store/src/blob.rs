@@ -324,7 +324,12 @@ impl Blobs {
             Place::Folder(folder) => {
                 let folder = folder.clone();
                 let paths: Vec<String> = keys.iter().map(BlobKey::path).collect();
-                blocking(move || folder.sync(&paths)).await
+                let synced = blocking(move || folder.sync(&paths)).await;
+                if synced.is_err() {
+                    // The system may have dropped what it could not write.
+                    self.checked.forget(keys);
+                }
+                synced
             }
             // An object store answers a put when it is safe.
             Place::Objects(_) => Ok(()),

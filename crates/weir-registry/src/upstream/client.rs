@@ -419,15 +419,16 @@ impl Connection {
                     return Err(FetchError::Bad(why));
                 }
                 let why_not = format!("no connection ({why})");
-                if e.is_connect() {
+                // That of somebody to whom it redirects is a matter of what was asked for.
+                if own && e.is_connect() {
                     return Err(FetchError::Unreachable(why_not));
                 }
                 Err(FetchError::unavailable(why_not))
             }
-            Err(_) => Err(FetchError::unavailable(format!(
-                "no answer within {} s",
-                self.clients.response_timeout.as_secs()
-            ))),
+            Err(_) => {
+                let why = format!("no answer within {} s", self.clients.response_timeout.as_secs());
+                Err(if own { FetchError::Unreachable(why) } else { FetchError::unavailable(why) })
+            }
         }
     }
 

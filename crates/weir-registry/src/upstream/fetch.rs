@@ -195,7 +195,7 @@ impl Registry {
             return Err(too_large(most));
         }
         download.progress.send_replace(Progress::Running { written: 0, size });
-        let limits = Limits { most, promised: file.expected.size };
+        let limits = Limits { most, promised: size };
         let arrived = receive(&mut incoming, download, self.inner.store.spool(), size, limits).await?;
         if let Some(announced) = announced
             && announced != arrived.size()

@@ -210,10 +210,11 @@ impl FlightReader {
         loop {
             let limit = match &*self.progress.borrow_and_update() {
                 Progress::Asking => None,
-                Progress::Running { written, .. } if *written > VERIFIED_FIRST => {
-                    Some((written - HELD_BACK, false))
+                // More than the size would be out before it is verified that there is more.
+                Progress::Running { written, size } => {
+                    let written = size.map_or(*written, |size| size.min(*written));
+                    (written > VERIFIED_FIRST).then(|| (written - HELD_BACK, false))
                 }
-                Progress::Running { .. } => None,
                 Progress::Done { size, .. } => Some((*size, true)),
                 Progress::Failed(why) => return Err(io::Error::other(why.to_string())),
             };
@@ -288,6 +289,11 @@ mod tests {
         let mut early = FlightReader::new(download.clone()).parts(None);
         let first = early.try_next().await.expect("it can be read").map(|part| part.len());
         assert_eq!(first, Some(size - HELD_BACK));
+        let told = size - 2 * HELD_BACK;
+        download.progress.send_replace(Progress::Running { written: size, size: Some(told) });
+        let mut longer = FlightReader::new(download.clone()).parts(None);
+        let first = longer.try_next().await.expect("it can be read").map(|part| part.len());
+        assert_eq!(first, Some(told - HELD_BACK), "more came than was told");
         download.progress.send_replace(Progress::Done { size, digest: Digest::of(&bytes) });
         assert_eq!(early.try_next().await.expect("it can be read").map(|part| part.len()), Some(HELD_BACK));
         assert!(early.try_next().await.expect("it can be read").is_none());

@@ -192,8 +192,7 @@ impl Registry {
         let read = LargeTurn::of_renderer();
         let again = self.view_to_render(scope, &facts.package, Freshness::Known, &read).await?;
         if again.fingerprint == facts.fingerprint {
-            let view = PackageView::of(facts, again.remotes.clone());
-            return Ok((Arc::new(view), turn));
+            return Ok((again, turn));
         }
         // It is another by now, or could not be kept.
         drop((again, turn));

@@ -73,6 +73,14 @@ impl Checked {
         }
     }
 
+    /// Has blobs looked at anew.
+    pub(super) fn forget(&self, keys: &[BlobKey]) {
+        let mut results = self.results.write().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            results.remove(key);
+        }
+    }
+
     fn is_fresh(&self, outcome: &Outcome, now: Instant) -> bool {
         now.saturating_duration_since(outcome.at) < self.recheck_after
     }
@@ -155,6 +163,10 @@ mod tests {
         assert!(check(before).conclude(*key(1).digest()).is_ok());
         assert_eq!(checked.known(&key(1), before, now), Known::Sound);
         assert_eq!(checked.known(&key(1), after, now), Known::Nothing);
+        assert_eq!(checked.known(&key(2), before, now), Known::Nothing);
+        checked.kept(&key(2), Some(before));
+        assert_eq!(checked.known(&key(2), before, now), Known::Sound);
+        checked.forget(&[key(2)]);
         assert_eq!(checked.known(&key(2), before, now), Known::Nothing);
         assert_eq!(checked.known(&key(1), before, now + Duration::from_secs(61)), Known::Nothing);
         assert!(check(after).conclude(Digest::of(b"rot")).is_err());

@@ -234,6 +234,8 @@ impl Lease {
         sql: SqlStr,
         values: &[Value<'_>],
     ) -> Result<Vec<SqliteRow>, DbError> {
+        // A short one is ready at once: whoever asks for many must give way to others now and then.
+        tokio::task::coop::consume_budget().await;
         if !self.aside {
             let reader = self.held.as_mut().and_then(|held| held.reader.as_mut()).ok_or_else(broken_off)?;
             let found = reader.short(sql.as_str(), values).map_err(|e| DbError::of_sqlite(table, e))?;
