@@ -164,8 +164,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         "recheck-after",
         Kind::Duration,
         "24h",
-        "When a file is served, its bytes are compared with its digest: the first time, when it was changed, and again \
-         after this time",
+        "When a file is served, its bytes are compared with its digest: the first time unless it came in since the start, \
+         when it was changed, and again after this time",
     ),
     setting(
         "reserve-internal-names",
