@@ -8,6 +8,7 @@ use super::Connection;
 use super::address::{PRIVATE, PublicOnly, refuse_private_literal};
 use super::body::{self, Packing, Pieces};
 use super::breaker::Permit;
+use super::large::{LargeTurn, LargeTurns};
 use crate::Registry;
 use crate::settings::{ConnectionSettings, Settings};
 use bytes::Bytes;
@@ -224,12 +225,13 @@ impl Answer {
         Err(FetchError::unavailable(why))
     }
 
-    /// The whole document with its digest, refused above `limit` bytes. Of a large one that `may_be_large` does not
-    /// allow now all is let go, and `None` told.
+    /// The whole document with its digest, refused above `limit` bytes. Of a large one for which there is no turn now
+    /// all is let go, and `None` told; never to who has a turn.
     pub(super) async fn document(
         mut self,
         limit: u64,
-        may_be_large: impl Fn() -> bool,
+        large: &LargeTurn,
+        turns: &LargeTurns,
     ) -> Result<Option<(Bytes, Digest)>, FetchError> {
         let packing = Packing::of(self.header(CONTENT_ENCODING).as_deref())?;
         let announced = self.length();
@@ -238,14 +240,14 @@ impl Answer {
         }
         let most_of_small = packing.most_of_small();
         let mut is_large = announced.is_some_and(|length| length > most_of_small);
-        if is_large && !may_be_large() {
+        if is_large && !large.try_hold(turns) {
             return Ok(None);
         }
         let mut pieces = Pieces::new(packing, limit);
         let mut came = 0;
         while let Some(piece) = self.chunk().await? {
             came += piece.len() as u64;
-            if came > most_of_small && !std::mem::replace(&mut is_large, true) && !may_be_large() {
+            if came > most_of_small && !std::mem::replace(&mut is_large, true) && !large.try_hold(turns) {
                 return Ok(None);
             }
             pieces.push(piece)?;
@@ -255,13 +257,11 @@ impl Answer {
         {
             return Err(FetchError::Bad(format!("{came} bytes came of {announced} announced")));
         }
-        if !is_large && pieces.is_told_to_be_large() {
-            is_large = true;
-            if !may_be_large() {
-                return Ok(None);
-            }
+        if !is_large && pieces.is_told_to_be_large() && !large.try_hold(turns) {
+            return Ok(None);
         }
-        if is_large { pieces.document().await.map(Some) } else { pieces.small_document().await }
+        // A body may say that it is small, and not be: only who has no turn can be told to ask again.
+        if large.is_held() { pieces.document().await.map(Some) } else { pieces.small_document().await }
     }
 }
 

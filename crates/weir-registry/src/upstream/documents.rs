@@ -436,11 +436,11 @@ impl<'a> RemoteSession<'a> {
 
     async fn ask(&self, path: &str, headers: HeaderMap, html_is_fine: bool) -> Result<Asked, FetchError> {
         let turns = &self.registry.inner.upstream.large;
-        loop {
+        let ask = || async {
             let answer = self.target.get(self.registry, path, Kind::Document, headers.clone()).await?;
             match answer.status {
-                StatusCode::NOT_MODIFIED => return Ok(Asked::Unchanged),
-                StatusCode::NOT_FOUND => return Ok(Asked::Absent),
+                StatusCode::NOT_MODIFIED => return Ok(Some(Asked::Unchanged)),
+                StatusCode::NOT_FOUND => return Ok(Some(Asked::Absent)),
                 _ => {}
             }
             // A captive portal's, or an error page with status 200.
@@ -454,12 +454,15 @@ impl<'a> RemoteSession<'a> {
             let etag = answer.header(ETAG);
             let last_modified = answer.header(LAST_MODIFIED);
             let limit = self.target.max_index_bytes(self.registry);
-            if let Some((body, digest)) = answer.document(limit, || self.large.try_hold(turns)).await? {
-                return Ok(Asked::Body { document: Document { body, url }, digest, etag, last_modified });
-            }
-            // Left unread, it would hold up all else on its connection, and its registry would cut it.
-            self.large.hold(turns).await?;
-        }
+            let document = answer.document(limit, self.large, turns).await?;
+            Ok(document.map(|(body, digest)| Asked::Body {
+                document: Document { body, url },
+                digest,
+                etag,
+                last_modified,
+            }))
+        };
+        self.large.ask(turns, ask).await
     }
 
     /// Where a kept document came from; of a row that does not know, where it is asked for.

@@ -59,6 +59,20 @@ impl LargeTurn {
         true
     }
 
+    /// Asks for a document. `ask` gives `None` where it is large and there is no turn for it now; then it is asked once
+    /// more, with one.
+    pub(super) async fn ask<T, F>(&self, turns: &LargeTurns, ask: impl Fn() -> F) -> Result<T, FetchError>
+    where
+        F: Future<Output = Result<Option<T>, FetchError>>,
+    {
+        if let Some(told) = ask().await? {
+            return Ok(told);
+        }
+        // What was left unread would hold up all else on its connection, and its registry would cut it.
+        self.hold(turns).await?;
+        ask().await?.ok_or_else(|| FetchError::unavailable("this server lost its turn to read it"))
+    }
+
     /// Waits for one.
     pub(super) async fn hold(&self, turns: &LargeTurns) -> Result<(), FetchError> {
         if self.is_held() {

@@ -3,10 +3,10 @@
 //! 4 kB each, or 400 of 40 kB; what it took is printed.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use weir_core::{
     Controls, Flags, Origin, OriginControls, PublishTime, RepositoryName, SystemClock, SystemSecrets,
     TimeSource, Timestamp, VersionStatus,
@@ -353,5 +353,39 @@ async fn large_public_indexes_asked_for_at_once_take_the_memory_of_two() {
         // Half of the room, and less than the contract: those of all that wait would not fit.
         check_peak(&weir, idle * 1024 + 2 * 2 * length as u64 + ROOM / 2);
     }
+    weir.stop().await;
+}
+
+/// A packument of 9 MiB, nearly all of it space.
+fn spacious(upstream: &Upstream, name: &str) -> Vec<u8> {
+    let tarball = format!("{}{name}/-/{name}-1.0.0.tgz", upstream.url());
+    let space = " ".repeat(9 << 20);
+    let document = format!(
+        r#"{{"name":"{name}","dist-tags":{{"latest":"1.0.0"}},{space}"versions":{{"1.0.0":{}}},"time":{{"created":"2024-01-01T00:00:00.000Z"}}}}"#,
+        manifest(name, 0, &tarball, 1)
+    );
+    document.into_bytes()
+}
+
+/// Its last four bytes, and its length, say that it is small.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_index_whose_gzip_says_that_it_is_small_is_asked_for_twice_at_most() {
+    let upstream = Upstream::start().await;
+    let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).start().await;
+    let bearer = format!("Bearer {}", weir.token("local").await);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&spacious(&upstream, "padded")).expect("memory");
+    let mut packed = gzip.finish().expect("memory");
+    packed.extend([0; 512]);
+    assert!(packed.len() < 1 << 20);
+    upstream.fail("/padded", Fault::Body(packed.into()));
+    upstream.fail("/padded", Fault::Header("content-encoding", "gzip".to_owned()));
+    let path = "/npm/d/local-000000000000/main/padded";
+    let headers = [("authorization", bearer.as_str())];
+    let asked = weir.send("GET", path, &headers, &[]);
+    let answer = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("it ends");
+    answer.assert_status(200);
+    assert!(answer.json()["versions"]["1.0.0"].is_object());
+    assert!(upstream.calls("/padded") <= 2, "{} times", upstream.calls("/padded"));
     weir.stop().await;
 }
