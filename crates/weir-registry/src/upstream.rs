@@ -87,6 +87,7 @@ pub(crate) struct Connection {
     pub(crate) settings: ConnectionSettings,
     pub(crate) clients: Clients,
     pub(crate) breaker: Arc<Breaker>,
+    large: large::LargePlace,
 }
 
 impl Connection {
@@ -368,7 +369,8 @@ impl Registry {
         let clients = Clients::new(&url, &settings, &self.inner.settings)?;
         let breaker = self.inner.upstream.breaker(name);
         let place = Digest::of(url.as_str().as_bytes()).hex()[..16].to_owned();
-        Ok(Connection { name: name.clone(), url, place, settings, clients, breaker })
+        let large = large::LargePlace::default();
+        Ok(Connection { name: name.clone(), url, place, settings, clients, breaker, large })
     }
 
     /// After `weir login npm`, npm's own address is Weir: that must not become an upstream.

@@ -481,17 +481,18 @@ impl Registry {
         }
         let asked = "an answer";
         let body = body.map(|(_, bytes)| bytes);
-        let (turns, large) = (&self.inner.upstream.large, LargeTurn::default());
+        let large = LargeTurn::default();
+        let receiver = target.receiver(self, &large);
         let ask = || async {
             let (method, headers, body) = (method.clone(), headers.clone(), body.clone());
             let answer = target.request(self, method, path, Kind::Document, headers, body).await?;
             if answer.status == StatusCode::NOT_FOUND {
                 return Ok(Some(None));
             }
-            let document = answer.document(MOST, &large, turns).await?;
+            let document = answer.document(MOST, receiver).await?;
             Ok(document.map(|(body, _)| Some(body)))
         };
-        large.ask(turns, ask).await.map_err(|failure| failure.of(connection, asked))
+        receiver.ask(ask).await.map_err(|failure| failure.of(connection, asked))
     }
 }
 

@@ -367,6 +367,120 @@ fn spacious(upstream: &Upstream, name: &str) -> Vec<u8> {
     document.into_bytes()
 }
 
+/// A page of a Python project of 9 MiB, nearly all of it space.
+fn spacious_page(upstream: &Upstream, name: &str) -> String {
+    let (space, digest) = (" ".repeat(9 << 20), "0".repeat(64));
+    let url = format!("{}files/{name}-1.0.tar.gz", upstream.url());
+    format!(
+        r#"{{"meta":{{"api-version":"1.1"}},"name":"{name}",{space}"versions":["1.0"],"files":[{{"filename":"{name}-1.0.tar.gz","url":"{url}","size":1,"hashes":{{"sha256":"{digest}"}}}}]}}"#
+    )
+}
+
+/// Asks as a client that has no more patience than for what nobody holds up.
+async fn soon(weir: &Weir, token: &str, path: &str) -> Answer {
+    let asked = weir.get(path, token);
+    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("{path} waits"))
+}
+
+/// Asks for these, and lets `meanwhile` be while none of them ends.
+async fn while_they_wait(
+    (upstream, weir, token): (&Upstream, &Weir, &str),
+    names: [&str; 2],
+    least: usize,
+    meanwhile: impl Future<Output = ()>,
+) {
+    upstream.reset_calls();
+    let paths = names.map(|name| format!("/npm/d/local-000000000000/main/{name}"));
+    let asked = futures_util::future::join_all(paths.iter().map(|path| weir.get(path, token)));
+    let then = async {
+        while names.iter().map(|name| upstream.calls(&format!("/{name}"))).sum::<usize>() < least {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Until the first bytes have come, and what they take is taken.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        meanwhile.await;
+    };
+    tokio::select! {
+        _ = asked => panic!("they were to wait"),
+        () = then => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_documents_that_are_slow_hold_up_neither_another_connection_nor_what_is_kept() {
+    let upstream = Upstream::start().await;
+    let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url());
+    let weir = builder.pypi(&upstream.pypi_url()).start().await;
+    let token = weir.token("local").await;
+    for name in ["slow-a", "slow-b", "kept"] {
+        upstream.set_document(name, spacious(&upstream, name));
+    }
+    upstream.set_project_page(
+        "wide",
+        "application/vnd.pypi.simple.v1+json",
+        spacious_page(&upstream, "wide"),
+    );
+    soon(&weir, &token, "/npm/d/local-000000000000/main/kept").await.assert_status(200);
+    // In memory nothing is known of it any more.
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    upstream.fail("/slow", Fault::NoGzip);
+    upstream.fail("/slow", Fault::Stall(1 << 20));
+    while_they_wait((&upstream, &weir, &token), ["slow-a", "slow-b"], 2, async {
+        soon(&weir, &token, "/pypi/d/local-000000000000/main/simple/wide/").await.assert_status(200);
+        soon(&weir, &token, "/npm/d/local-000000000000/main/kept").await.assert_status(200);
+        assert_eq!(upstream.calls("/kept"), 0, "it is fresh");
+    })
+    .await;
+    weir.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_documents_are_confirmed_without_being_read_and_asked_for_again_where_they_are_gone() {
+    let upstream = Upstream::start().await;
+    let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).flag("--freshness", "0s");
+    let weir = builder.start().await;
+    let token = weir.token("local").await;
+    let path = |name: &str| format!("/npm/d/local-000000000000/main/{name}");
+    for name in ["kept-a", "kept-b", "kept-c"] {
+        upstream.set_document(name, spacious(&upstream, name));
+        soon(&weir, &token, &path(name)).await.assert_status(200);
+    }
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    for name in ["/kept-a", "/kept-b"] {
+        upstream.fail(name, Fault::Hang);
+    }
+    while_they_wait((&upstream, &weir, &token), ["kept-a", "kept-b"], 2, async {
+        soon(&weir, &token, &path("kept-c")).await.assert_status(200);
+        let seen = upstream.requests();
+        let seen: Vec<_> = seen.iter().filter(|seen| seen.path == "/kept-c").collect();
+        assert!(seen.len() == 1 && !seen[0].header("if-none-match").is_empty(), "{seen:?}");
+    })
+    .await;
+
+    // Neither confirmed nor refused: the one that is kept.
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    upstream.heal();
+    upstream.fail("/kept-c", Fault::Status(503));
+    soon(&weir, &token, &path("kept-c")).await.assert_status(200);
+
+    upstream.heal();
+    let domains = weir.data().join("blobs/domains");
+    for domain in fs_err::read_dir(domains).expect("a folder") {
+        let _ = fs_err::remove_dir_all(domain.expect("an entry").path().join("documents"));
+    }
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    upstream.reset_calls();
+    soon(&weir, &token, &path("kept-c")).await.assert_status(200);
+    let seen = upstream.requests();
+    let conditions: Vec<bool> = seen.iter().map(|seen| !seen.header("if-none-match").is_empty()).collect();
+    assert_eq!(conditions[..2], [true, false], "{seen:?}");
+    weir.stop().await;
+}
+
 /// Its last four bytes, and its length, say that it is small.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_index_whose_gzip_says_that_it_is_small_is_asked_for_twice_at_most() {
