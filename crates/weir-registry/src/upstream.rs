@@ -16,6 +16,7 @@ pub(crate) mod client;
 pub(crate) mod documents;
 pub(crate) mod fetch;
 pub mod flight;
+mod held;
 mod incoming;
 pub(crate) mod known;
 pub(crate) mod large;

@@ -244,19 +244,6 @@ impl Registry {
         remote.store_pending().await;
         Ok(Some((document.body, digest.sha256.hex())))
     }
-
-    /// Whether an index document of the package with a body is held: only such names are public already.
-    pub(crate) async fn public_index_is_held(
-        &self,
-        domain: &crate::topology::DomainState,
-        connection: &ConnectionName,
-        package: &PackageName,
-    ) -> Result<bool> {
-        let Some(format) = self.format(package.format.as_str()) else { return Ok(false) };
-        let (domain, large) = (&domain.row.id, LargeTurn::default());
-        let known = self.public_index(domain, connection, format, package, Freshness::Known, &large).await;
-        Ok(known.is_ok_and(|known| known.package.is_some()))
-    }
 }
 
 /// A registry as one fetch of one format sees it; remembers what it was read from.
