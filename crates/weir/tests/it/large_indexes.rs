@@ -41,8 +41,17 @@ fn manifest(name: &str, number: usize, tarball: &str, parts: usize) -> String {
 
 /// Kilobytes at the peak of the server's life.
 fn peak(weir: &Weir) -> u64 {
+    kilobytes(weir, "VmHWM:")
+}
+
+/// Kilobytes now.
+fn resident(weir: &Weir) -> u64 {
+    kilobytes(weir, "VmRSS:")
+}
+
+fn kilobytes(weir: &Weir, what: &str) -> u64 {
     let status = fs_err::read_to_string(format!("/proc/{}/status", weir.process_id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).expect("the kernel tells it")
 }
 
@@ -478,6 +487,61 @@ async fn large_documents_are_confirmed_without_being_read_and_asked_for_again_wh
     let seen = upstream.requests();
     let conditions: Vec<bool> = seen.iter().map(|seen| !seen.header("if-none-match").is_empty()).collect();
     assert_eq!(conditions[..2], [true, false], "{seen:?}");
+    weir.stop().await;
+}
+
+/// Their bytes are lost, so they are fetched again as what their indexes promise.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_fetched_again_keep_no_large_index_in_memory() {
+    const PACKAGES: usize = 8;
+    let upstream = Upstream::start().await;
+    let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).start().await;
+    let token = weir.token("local").await;
+    let packages: Vec<_> = (0..PACKAGES).map(|at| NpmPackage::new(&format!("held-{at}"), "9.0.0")).collect();
+    let path = |package: &NpmPackage| format!("/npm/d/local-000000000000/main/{}", package.tarball_path());
+    for package in &packages {
+        let name = package.full_name();
+        upstream.publish(package);
+        upstream.edit(&name, |document| {
+            for number in 0..300 {
+                let other = manifest(&name, number, "", LONG);
+                document["versions"][format!("1.0.{number}")] = serde_json::from_str(&other).expect("JSON");
+            }
+        });
+        weir.get(&path(package), &token).await.assert_status(200);
+    }
+    for domain in fs_err::read_dir(weir.data().join("blobs/domains")).expect("a folder") {
+        for folder in fs_err::read_dir(domain.expect("an entry").path()).expect("a folder") {
+            let folder = folder.expect("an entry").path();
+            if !folder.ends_with("documents") {
+                fs_err::remove_dir_all(folder).expect("it can be removed");
+            }
+        }
+    }
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    let idle = resident(&weir);
+    upstream.reset_calls();
+    for package in &packages {
+        upstream.fail(&format!("/{}/-/", package.full_name()), Fault::Hang);
+    }
+    let paths: Vec<String> = packages.iter().map(path).collect();
+    let asked = futures_util::future::join_all(paths.iter().map(|path| weir.get(path, &token)));
+    let measured = async {
+        while upstream.total_calls() < PACKAGES {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        resident(&weir) - idle
+    };
+    let grown = tokio::select! {
+        _ = asked => panic!("they were to wait"),
+        grown = measured => grown,
+    };
+    eprintln!("large: {PACKAGES} files fetched again: {grown} kB more");
+    assert_eq!(upstream.calls_under("/held-"), PACKAGES, "files alone");
+    // They are 12 MB each.
+    assert!(grown < 60 << 10, "{grown} kB");
     weir.stop().await;
 }
 
