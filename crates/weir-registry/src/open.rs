@@ -215,14 +215,14 @@ impl Registry {
         let decision = &decision;
         match decision.source {
             Source::Held { node, version } => {
-                self.open_held(scope, &view, decision, node, version, asset, want).await
+                self.open_held(scope, view, decision, node, version, asset, want).await
             }
             Source::Public { .. } => {
                 let wanted = self.wanted(scope, &view, decision, asset)?;
                 let what = format!("{asset} of {}@{}", view.display_name, decision.text);
                 // Its documents may be large, and the file long in coming.
                 drop(view);
-                Box::pin(self.open_flight(scope, wanted, &what, decision, want)).await
+                Box::pin(self.open_flight(scope, wanted, &what, want)).await
             }
         }
     }
@@ -266,7 +266,7 @@ impl Registry {
     async fn open_held(
         &self,
         scope: &Scope,
-        view: &PackageView,
+        view: Arc<PackageView>,
         decision: &Decision,
         node: usize,
         version: usize,
@@ -279,12 +279,16 @@ impl Registry {
         let opened = match &found {
             Some(found) => self.open_blob(&scope.domain, row, found, want).await?,
             None if view.public_metadata(decision).is_some() => None,
-            None => return Err(absent_asset(view, decision, asset)),
+            None => return Err(absent_asset(&view, decision, asset)),
         };
         let Some(opened) = opened else {
             // Promised, added since, or lost in an unclean stop: the connection can give it.
             let held = found.as_deref().map(|found| &found.state);
-            return Box::pin(self.fetch_again(scope, view, decision, row, asset, held, want)).await;
+            let again = self.wanted_again(scope, &view, decision, row, asset, held).await?;
+            let what = format!("{asset} of {}@{}", view.display_name, row.text);
+            // Its documents may be large, and the file long in coming.
+            drop(view);
+            return Box::pin(self.open_flight(scope, again, &what, want)).await;
         };
         if node != 0 && want == Want::Bytes {
             Box::pin(self.retain_held(&scope.domain, &scope.repository, &view.package, row)).await?;
@@ -372,9 +376,8 @@ impl Registry {
         }
     }
 
-    /// Fetches a file of a held EXTERNAL version whose bytes are not here.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one decision, used here only")]
-    pub(crate) async fn fetch_again(
+    /// What a download of a held EXTERNAL version's file needs to know whose bytes are not here.
+    pub(crate) async fn wanted_again(
         &self,
         scope: &Scope,
         view: &PackageView,
@@ -382,8 +385,7 @@ impl Registry {
         row: &VersionRow,
         asset: &AssetName,
         held: Option<&AssetState>,
-        want: Want,
-    ) -> Result<OpenedAsset> {
+    ) -> Result<Wanted> {
         let Origin::External { connection } = &row.origin else {
             return Err(Error::internal("an internal version with promised files"));
         };
@@ -406,7 +408,7 @@ impl Registry {
             assets[place].expected.size = Some(*size);
             assets[place].expected.sha256 = Some(digests.sha256);
         }
-        let wanted = Wanted {
+        Ok(Wanted {
             domain: scope.domain.clone(),
             holder: view.repositories[holder].clone(),
             connection: connection.clone(),
@@ -419,12 +421,7 @@ impl Registry {
             publish_time: row.publish_time,
             assets,
             asset: place,
-        };
-        let reader = self
-            .fly(wanted, (want == Want::Bytes).then_some(&scope.repository.row.id), &scope.caller)
-            .await?;
-        let asked = format!("{asset} of {}@{}", view.display_name, row.text);
-        self.opened(reader, connection, &asked, row.publish_time.at, want).await
+        })
     }
 
     /// What a download of a public version's file needs to know.
@@ -463,18 +460,18 @@ impl Registry {
         })
     }
 
-    async fn open_flight(
+    /// Fetches a file. Who asks for it must hold no view: it may be long in coming.
+    pub(crate) async fn open_flight(
         &self,
         scope: &Scope,
         wanted: Wanted,
         what: &str,
-        decision: &Decision,
         want: Want,
     ) -> Result<OpenedAsset> {
-        let connection = wanted.connection.clone();
+        let (connection, at) = (wanted.connection.clone(), wanted.publish_time.at);
         let asked = (want == Want::Bytes).then_some(&scope.repository.row.id);
         let reader = self.fly(wanted, asked, &scope.caller).await?;
-        self.opened(reader, &connection, what, decision.time.at, want).await
+        self.opened(reader, &connection, what, at, want).await
     }
 
     async fn opened(

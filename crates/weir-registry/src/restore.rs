@@ -147,10 +147,17 @@ impl Registry {
         } else {
             vec![AssetName::parse(&file.file)?]
         };
+        let mut wanted = Vec::new();
         for name in names.iter().filter(|name| !file.derived || format.inspects(name)) {
             let asset = self.held_asset(&row.content, name).await?;
             let state = asset.as_deref().map(|asset| &asset.state);
-            let opened = self.fetch_again(&scope, &view, decision, row, name, state, Want::Bytes).await?;
+            let again = self.wanted_again(&scope, &view, decision, row, name, state).await?;
+            wanted.push((again, format!("{name} of {}@{}", view.display_name, row.text)));
+        }
+        // Its documents may be large, and the files long in coming.
+        drop(view);
+        for (wanted, what) in wanted {
+            let opened = self.open_flight(&scope, wanted, &what, Want::Bytes).await?;
             let mut bytes = opened.stream(None);
             while let Some(piece) = bytes.next().await {
                 piece.map_err(|error| Error::unavailable(error.to_string()))?;

@@ -16,6 +16,7 @@ pub(crate) mod client;
 pub(crate) mod documents;
 pub(crate) mod fetch;
 pub mod flight;
+mod held;
 mod incoming;
 pub(crate) mod known;
 pub(crate) mod large;
@@ -87,6 +88,7 @@ pub(crate) struct Connection {
     pub(crate) settings: ConnectionSettings,
     pub(crate) clients: Clients,
     pub(crate) breaker: Arc<Breaker>,
+    large: large::LargePlace,
 }
 
 impl Connection {
@@ -368,7 +370,8 @@ impl Registry {
         let clients = Clients::new(&url, &settings, &self.inner.settings)?;
         let breaker = self.inner.upstream.breaker(name);
         let place = Digest::of(url.as_str().as_bytes()).hex()[..16].to_owned();
-        Ok(Connection { name: name.clone(), url, place, settings, clients, breaker })
+        let large = large::LargePlace::default();
+        Ok(Connection { name: name.clone(), url, place, settings, clients, breaker, large })
     }
 
     /// After `weir login npm`, npm's own address is Weir: that must not become an upstream.

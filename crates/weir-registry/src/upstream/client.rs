@@ -8,6 +8,7 @@ use super::Connection;
 use super::address::{PRIVATE, PublicOnly, refuse_private_literal};
 use super::body::{self, Packing, Pieces};
 use super::breaker::Permit;
+use super::large::{Deadline, LargeTurn, Receiver};
 use crate::Registry;
 use crate::settings::{ConnectionSettings, Settings};
 use bytes::Bytes;
@@ -219,17 +220,22 @@ impl Answer {
             Ok(Err(e)) => format!("the body broke off ({})", root_cause(&e)),
             Err(_) => format!("no byte came for {} s", self.idle_timeout.as_secs()),
         };
-        self.registry.metrics().upstream_failures.inc();
-        self.permit.failed(self.registry.now(), &why);
-        Err(FetchError::unavailable(why))
+        Err(self.fail(why))
     }
 
-    /// The whole document with its digest, refused above `limit` bytes. Of a large one that `may_be_large` does not
-    /// allow now all is let go, and `None` told.
+    /// The body does not come as it should.
+    fn fail(&mut self, why: String) -> FetchError {
+        self.registry.metrics().upstream_failures.inc();
+        self.permit.failed(self.registry.now(), &why);
+        FetchError::unavailable(why)
+    }
+
+    /// The whole document with its digest, refused above `limit` bytes. Of a large one for which there is no turn now
+    /// all is let go, and `None` told; never to who has a turn.
     pub(super) async fn document(
         mut self,
         limit: u64,
-        may_be_large: impl Fn() -> bool,
+        receiver: Receiver<'_>,
     ) -> Result<Option<(Bytes, Digest)>, FetchError> {
         let packing = Packing::of(self.header(CONTENT_ENCODING).as_deref())?;
         let announced = self.length();
@@ -238,15 +244,24 @@ impl Answer {
         }
         let most_of_small = packing.most_of_small();
         let mut is_large = announced.is_some_and(|length| length > most_of_small);
-        if is_large && !may_be_large() {
+        if is_large && !receiver.try_to() {
             return Ok(None);
         }
+        let mut deadline = Deadline::of(&receiver);
         let mut pieces = Pieces::new(packing, limit);
         let mut came = 0;
-        while let Some(piece) = self.chunk().await? {
+        loop {
+            let piece = match deadline.meet(self.chunk()).await {
+                Ok(piece) => piece?,
+                Err(why) => return Err(self.fail(why)),
+            };
+            let Some(piece) = piece else { break };
             came += piece.len() as u64;
-            if came > most_of_small && !std::mem::replace(&mut is_large, true) && !may_be_large() {
+            if came > most_of_small && !std::mem::replace(&mut is_large, true) && !receiver.try_to() {
                 return Ok(None);
+            }
+            if is_large {
+                deadline.begin();
             }
             pieces.push(piece)?;
         }
@@ -255,17 +270,20 @@ impl Answer {
         {
             return Err(FetchError::Bad(format!("{came} bytes came of {announced} announced")));
         }
-        if !is_large && pieces.is_told_to_be_large() {
-            is_large = true;
-            if !may_be_large() {
-                return Ok(None);
-            }
+        if !is_large && pieces.is_told_to_be_large() && !receiver.try_to() {
+            return Ok(None);
         }
-        if is_large { pieces.document().await.map(Some) } else { pieces.small_document().await }
+        // A body may say that it is small, and not be: only who has no turn can be told to ask again.
+        if receiver.may() { pieces.document().await.map(Some) } else { pieces.small_document().await }
     }
 }
 
 impl Connection {
+    /// A request that receives documents from it, and has `large`.
+    pub(super) fn receiver<'a>(&'a self, registry: &'a Registry, large: &'a LargeTurn) -> Receiver<'a> {
+        Receiver { large, turns: &registry.inner.upstream.large, place: &self.large }
+    }
+
     /// The absolute URL of a path below the registry's root, or of an absolute URL.
     pub(crate) fn resolve(&self, path: &str) -> Result<Url, FetchError> {
         let joined = if path.starts_with("http://") || path.starts_with("https://") {

@@ -6,7 +6,7 @@ use super::arrival::digests_of;
 use super::client::{FetchError, Kind, accept, naming};
 use super::known::{Key, KnownIndex};
 use super::large::LargeTurn;
-use super::unwritten::DocumentKey;
+use super::unwritten::{DocumentKey, is_large};
 use crate::Registry;
 use crate::aging::{is_past, later};
 use crate::format::{Document, Format, Remote, RemoteAsset, RemotePackage};
@@ -34,8 +34,8 @@ impl Registry {
     /// The latest known index of a package on a public registry, confirmed as `freshness` asks. An error
     /// only when nothing is known and the registry does not answer, or answers with something wrong.
     ///
-    /// For a large one a turn is waited for, which is in `turn` after. Somebody else's turn to ask is waited for
-    /// before that, so `turn` must be empty, or it must be nobody who is asked.
+    /// For a large one a turn is waited for, which is in `large` after. Somebody else's turn to ask is waited for
+    /// before that, so `large` must have none, or it must be nobody who is asked.
     pub(crate) async fn public_index(
         &self,
         domain: &Id,
@@ -244,19 +244,6 @@ impl Registry {
         remote.store_pending().await;
         Ok(Some((document.body, digest.sha256.hex())))
     }
-
-    /// Whether an index document of the package with a body is held: only such names are public already.
-    pub(crate) async fn public_index_is_held(
-        &self,
-        domain: &crate::topology::DomainState,
-        connection: &ConnectionName,
-        package: &PackageName,
-    ) -> Result<bool> {
-        let Some(format) = self.format(package.format.as_str()) else { return Ok(false) };
-        let (domain, large) = (&domain.row.id, LargeTurn::default());
-        let known = self.public_index(domain, connection, format, package, Freshness::Known, &large).await;
-        Ok(known.is_ok_and(|known| known.package.is_some()))
-    }
 }
 
 /// A registry as one fetch of one format sees it; remembers what it was read from.
@@ -357,33 +344,50 @@ impl<'a> RemoteSession<'a> {
         let key: DocumentKey =
             (self.domain.clone(), self.target.name.clone(), self.target.document_path(asked));
         let now = registry.now();
-        let mut kept: Option<(DocumentRow, Option<Document>)> = None;
-        // A row whose bytes are gone is as good as none.
-        if let Some((row, body)) = registry.known_document(&key, self.large).await? {
-            let body = body.map(|body| Document { body, url: self.url_of(&row, asked) });
-            if self.asking == Asking::Nobody {
-                self.note_stale(&row);
-                return Ok(body);
+        let mut kept = None;
+        if let Some((row, body)) = registry.known_row(&key).await? {
+            let must_ask = !self.may_serve(&row, now);
+            if must_ask && is_large(&row) {
+                // Others wait for its turn, so nobody has it while a registry is asked.
+                kept = Some(Kept { row, body: KeptBody::Unread });
+            } else if let Some((row, body)) = registry.load_document(&key, (row, body), self.large).await? {
+                let body = body.map(|body| Document { body, url: self.url_of(&row, asked) });
+                if self.asking == Asking::Nobody {
+                    self.note_stale(&row);
+                    return Ok(body);
+                }
+                if !must_ask {
+                    self.note(&row);
+                    return Ok(body);
+                }
+                kept = Some(Kept { row, body: KeptBody::Read(body) });
             }
-            let forced = self.asking == Asking::Registry(Freshness::Now)
-                && later(row.checked_at, registry.inner.settings.revalidation_interval) <= now;
-            if is_past(row.checked_at, now) && now < self.fresh_for(&row) && !forced {
-                self.note(&row);
-                return Ok(body);
-            }
-            kept = Some((row, body));
         }
         if self.asking == Asking::Nobody {
             return Ok(None);
         }
-        let mut headers = accept(accept_header);
-        if let Some((row, Some(_))) = &kept {
-            condition(&mut headers, row);
-        }
         let html_is_fine = accept_header.contains("text/html");
-        match self.ask(asked, headers, html_is_fine).await {
+        let mut headers = accept(accept_header);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.row.body.is_some()) {
+            condition(&mut headers, &kept.row);
+        }
+        let mut told = self.ask(asked, headers, html_is_fine).await;
+        if matches!(told, Ok(Asked::Unchanged) | Err(_))
+            && let Some(Kept { row, body: body @ KeptBody::Unread }) = &mut kept
+        {
+            let known = registry.known_document(&key, self.large).await?;
+            if let Some((_, Some(read))) = known.filter(|(known, _)| known.body == row.body) {
+                *body = KeptBody::Read(Some(Document { body: read, url: self.url_of(row, asked) }));
+            } else {
+                kept = None;
+                if told.is_ok() {
+                    told = self.ask(asked, accept(accept_header), html_is_fine).await;
+                }
+            }
+        }
+        match told {
             Ok(Asked::Unchanged) => {
-                let Some((mut row, body)) = kept else {
+                let Some(Kept { mut row, body: KeptBody::Read(body) }) = kept else {
                     return Err(Error::bad_upstream(format!(
                         "{} answered 304 to a question without condition",
                         self.target.name
@@ -417,7 +421,7 @@ impl<'a> RemoteSession<'a> {
                     checked_at: now,
                 };
                 self.note(&row);
-                let is_kept = kept.is_some_and(|(kept, _)| kept.body == row.body);
+                let is_kept = kept.is_some_and(|kept| kept.row.body == row.body);
                 let body = (!is_kept).then(|| document.body.clone());
                 lock(&self.seen).pending.push((key, row, body));
                 Ok(Some(document))
@@ -425,7 +429,7 @@ impl<'a> RemoteSession<'a> {
             Err(failure) => {
                 let error =
                     failure.of(&self.target.name, &format!("the index document {}", presentable(asked)));
-                let Some((row, Some(body))) = kept else { return Err(error) };
+                let Some(Kept { row, body: KeptBody::Read(Some(body)) }) = kept else { return Err(error) };
                 registry.metrics().stale_served.inc();
                 self.note_stale(&row);
                 lock(&self.seen).failure = Some(Failure::of(error)?);
@@ -434,13 +438,25 @@ impl<'a> RemoteSession<'a> {
         }
     }
 
+    /// Whether what is kept may be served although its registry is not asked now.
+    fn may_serve(&self, row: &DocumentRow, now: Timestamp) -> bool {
+        let forced = match self.asking {
+            Asking::Nobody => return true,
+            Asking::Registry(Freshness::Now) => {
+                later(row.checked_at, self.registry.inner.settings.revalidation_interval) <= now
+            }
+            Asking::Registry(Freshness::Usual | Freshness::Known) => false,
+        };
+        is_past(row.checked_at, now) && now < self.fresh_for(row) && !forced
+    }
+
     async fn ask(&self, path: &str, headers: HeaderMap, html_is_fine: bool) -> Result<Asked, FetchError> {
-        let turns = &self.registry.inner.upstream.large;
-        loop {
+        let receiver = self.target.receiver(self.registry, self.large);
+        let ask = || async {
             let answer = self.target.get(self.registry, path, Kind::Document, headers.clone()).await?;
             match answer.status {
-                StatusCode::NOT_MODIFIED => return Ok(Asked::Unchanged),
-                StatusCode::NOT_FOUND => return Ok(Asked::Absent),
+                StatusCode::NOT_MODIFIED => return Ok(Some(Asked::Unchanged)),
+                StatusCode::NOT_FOUND => return Ok(Some(Asked::Absent)),
                 _ => {}
             }
             // A captive portal's, or an error page with status 200.
@@ -454,12 +470,15 @@ impl<'a> RemoteSession<'a> {
             let etag = answer.header(ETAG);
             let last_modified = answer.header(LAST_MODIFIED);
             let limit = self.target.max_index_bytes(self.registry);
-            if let Some((body, digest)) = answer.document(limit, || self.large.try_hold(turns)).await? {
-                return Ok(Asked::Body { document: Document { body, url }, digest, etag, last_modified });
-            }
-            // Left unread, it would hold up all else on its connection, and its registry would cut it.
-            self.large.hold(turns).await?;
-        }
+            let document = answer.document(limit, receiver).await?;
+            Ok(document.map(|(body, digest)| Asked::Body {
+                document: Document { body, url },
+                digest,
+                etag,
+                last_modified,
+            }))
+        };
+        receiver.ask(ask).await
     }
 
     /// Where a kept document came from; of a row that does not know, where it is asked for.
@@ -486,6 +505,19 @@ impl Seen {
         let digest = row.body.map_or([0; 32], |(digest, _)| *digest.as_bytes());
         self.digests.extend_from_slice(&digest);
     }
+}
+
+/// What is kept of a document that its registry must confirm.
+struct Kept {
+    row: DocumentRow,
+    body: KeptBody,
+}
+
+enum KeptBody {
+    /// It was read, unless there was none.
+    Read(Option<Document>),
+    /// On the disk, if it is there still.
+    Unread,
 }
 
 enum Asked {

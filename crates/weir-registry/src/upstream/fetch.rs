@@ -481,21 +481,18 @@ impl Registry {
         }
         let asked = "an answer";
         let body = body.map(|(_, bytes)| bytes);
-        let (turns, large) = (&self.inner.upstream.large, LargeTurn::default());
-        let failed = |failure: FetchError| failure.of(connection, asked);
-        loop {
+        let large = LargeTurn::default();
+        let receiver = target.receiver(self, &large);
+        let ask = || async {
             let (method, headers, body) = (method.clone(), headers.clone(), body.clone());
-            let answer = target.request(self, method, path, Kind::Document, headers, body);
-            let answer = answer.await.map_err(failed)?;
+            let answer = target.request(self, method, path, Kind::Document, headers, body).await?;
             if answer.status == StatusCode::NOT_FOUND {
-                return Ok(None);
+                return Ok(Some(None));
             }
-            let document = answer.document(MOST, || large.try_hold(turns)).await.map_err(failed)?;
-            if let Some((body, _)) = document {
-                return Ok(Some(body));
-            }
-            large.hold(turns).await.map_err(failed)?;
-        }
+            let document = answer.document(MOST, receiver).await?;
+            Ok(document.map(|(body, _)| Some(body)))
+        };
+        receiver.ask(ask).await.map_err(|failure| failure.of(connection, asked))
     }
 }
 

@@ -137,6 +137,11 @@ impl Unwritten {
     }
 }
 
+/// Whether a document is large, by its row.
+pub(super) fn is_large(row: &DocumentRow) -> bool {
+    row.body.is_some_and(|(_, length)| length > LARGE as u64)
+}
+
 impl Registry {
     /// What was last seen at a place, with its bytes; `None` when it was never asked, or when its bytes are gone. For a
     /// large one the turn is waited for.
@@ -145,11 +150,22 @@ impl Registry {
         key: &DocumentKey,
         turn: &LargeTurn,
     ) -> Result<Option<(DocumentRow, Option<Bytes>)>> {
+        match self.known_row(key).await? {
+            Some(known) => self.load_document(key, known, turn).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The same, of which [`Registry::known_row`] gave `known`.
+    pub(super) async fn load_document(
+        &self,
+        key: &DocumentKey,
+        known: (DocumentRow, Option<Bytes>),
+        turn: &LargeTurn,
+    ) -> Result<Option<(DocumentRow, Option<Bytes>)>> {
         let (domain, connection, path) = key;
-        let mut known = self.known_row(key).await?;
-        if let Some((DocumentRow { body: Some((_, length)), .. }, _)) = &known
-            && *length > LARGE as u64
-            && !turn.try_hold(&self.inner.upstream.large)
+        let mut known = Some(known);
+        if known.as_ref().is_some_and(|(row, _)| is_large(row)) && !turn.try_hold(&self.inner.upstream.large)
         {
             // Its bytes may be among what is known.
             drop(known);
@@ -167,7 +183,7 @@ impl Registry {
     }
 
     /// The row, and the bytes where they are in memory.
-    async fn known_row(&self, key: &DocumentKey) -> Result<Option<(DocumentRow, Option<Bytes>)>> {
+    pub(super) async fn known_row(&self, key: &DocumentKey) -> Result<Option<(DocumentRow, Option<Bytes>)>> {
         let (domain, connection, path) = key;
         if let Some(unwritten) = self.inner.upstream.unwritten.get(key) {
             return Ok(Some(unwritten));

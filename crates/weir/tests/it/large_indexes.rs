@@ -3,10 +3,10 @@
 //! 4 kB each, or 400 of 40 kB; what it took is printed.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use weir_core::{
     Controls, Flags, Origin, OriginControls, PublishTime, RepositoryName, SystemClock, SystemSecrets,
     TimeSource, Timestamp, VersionStatus,
@@ -41,8 +41,17 @@ fn manifest(name: &str, number: usize, tarball: &str, parts: usize) -> String {
 
 /// Kilobytes at the peak of the server's life.
 fn peak(weir: &Weir) -> u64 {
+    kilobytes(weir, "VmHWM:")
+}
+
+/// Kilobytes now.
+fn resident(weir: &Weir) -> u64 {
+    kilobytes(weir, "VmRSS:")
+}
+
+fn kilobytes(weir: &Weir, what: &str) -> u64 {
     let status = fs_err::read_to_string(format!("/proc/{}/status", weir.process_id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).expect("the kernel tells it")
 }
 
@@ -353,5 +362,208 @@ async fn large_public_indexes_asked_for_at_once_take_the_memory_of_two() {
         // Half of the room, and less than the contract: those of all that wait would not fit.
         check_peak(&weir, idle * 1024 + 2 * 2 * length as u64 + ROOM / 2);
     }
+    weir.stop().await;
+}
+
+/// A packument of 9 MiB, nearly all of it space.
+fn spacious(upstream: &Upstream, name: &str) -> Vec<u8> {
+    let tarball = format!("{}{name}/-/{name}-1.0.0.tgz", upstream.url());
+    let space = " ".repeat(9 << 20);
+    let document = format!(
+        r#"{{"name":"{name}","dist-tags":{{"latest":"1.0.0"}},{space}"versions":{{"1.0.0":{}}},"time":{{"created":"2024-01-01T00:00:00.000Z"}}}}"#,
+        manifest(name, 0, &tarball, 1)
+    );
+    document.into_bytes()
+}
+
+/// A page of a Python project of 9 MiB, nearly all of it space.
+fn spacious_page(upstream: &Upstream, name: &str) -> String {
+    let (space, digest) = (" ".repeat(9 << 20), "0".repeat(64));
+    let url = format!("{}files/{name}-1.0.tar.gz", upstream.url());
+    format!(
+        r#"{{"meta":{{"api-version":"1.1"}},"name":"{name}",{space}"versions":["1.0"],"files":[{{"filename":"{name}-1.0.tar.gz","url":"{url}","size":1,"hashes":{{"sha256":"{digest}"}}}}]}}"#
+    )
+}
+
+/// Asks as a client that has no more patience than for what nobody holds up.
+async fn soon(weir: &Weir, token: &str, path: &str) -> Answer {
+    let asked = weir.get(path, token);
+    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("{path} waits"))
+}
+
+/// Asks for these, and lets `meanwhile` be while none of them ends.
+async fn while_they_wait(
+    (upstream, weir, token): (&Upstream, &Weir, &str),
+    names: [&str; 2],
+    least: usize,
+    meanwhile: impl Future<Output = ()>,
+) {
+    upstream.reset_calls();
+    let paths = names.map(|name| format!("/npm/d/local-000000000000/main/{name}"));
+    let asked = futures_util::future::join_all(paths.iter().map(|path| weir.get(path, token)));
+    let then = async {
+        while names.iter().map(|name| upstream.calls(&format!("/{name}"))).sum::<usize>() < least {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Until the first bytes have come, and what they take is taken.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        meanwhile.await;
+    };
+    tokio::select! {
+        _ = asked => panic!("they were to wait"),
+        () = then => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_documents_that_are_slow_hold_up_neither_another_connection_nor_what_is_kept() {
+    let upstream = Upstream::start().await;
+    let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url());
+    let weir = builder.pypi(&upstream.pypi_url()).start().await;
+    let token = weir.token("local").await;
+    for name in ["slow-a", "slow-b", "kept"] {
+        upstream.set_document(name, spacious(&upstream, name));
+    }
+    upstream.set_project_page(
+        "wide",
+        "application/vnd.pypi.simple.v1+json",
+        spacious_page(&upstream, "wide"),
+    );
+    soon(&weir, &token, "/npm/d/local-000000000000/main/kept").await.assert_status(200);
+    // In memory nothing is known of it any more.
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    upstream.fail("/slow", Fault::NoGzip);
+    upstream.fail("/slow", Fault::Stall(1 << 20));
+    while_they_wait((&upstream, &weir, &token), ["slow-a", "slow-b"], 2, async {
+        soon(&weir, &token, "/pypi/d/local-000000000000/main/simple/wide/").await.assert_status(200);
+        soon(&weir, &token, "/npm/d/local-000000000000/main/kept").await.assert_status(200);
+        assert_eq!(upstream.calls("/kept"), 0, "it is fresh");
+    })
+    .await;
+    weir.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_documents_are_confirmed_without_being_read_and_asked_for_again_where_they_are_gone() {
+    let upstream = Upstream::start().await;
+    let builder = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).flag("--freshness", "0s");
+    let weir = builder.start().await;
+    let token = weir.token("local").await;
+    let path = |name: &str| format!("/npm/d/local-000000000000/main/{name}");
+    for name in ["kept-a", "kept-b", "kept-c"] {
+        upstream.set_document(name, spacious(&upstream, name));
+        soon(&weir, &token, &path(name)).await.assert_status(200);
+    }
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    for name in ["/kept-a", "/kept-b"] {
+        upstream.fail(name, Fault::Hang);
+    }
+    while_they_wait((&upstream, &weir, &token), ["kept-a", "kept-b"], 2, async {
+        soon(&weir, &token, &path("kept-c")).await.assert_status(200);
+        let seen = upstream.requests();
+        let seen: Vec<_> = seen.iter().filter(|seen| seen.path == "/kept-c").collect();
+        assert!(seen.len() == 1 && !seen[0].header("if-none-match").is_empty(), "{seen:?}");
+    })
+    .await;
+
+    // Neither confirmed nor refused: the one that is kept.
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    upstream.heal();
+    upstream.fail("/kept-c", Fault::Status(503));
+    soon(&weir, &token, &path("kept-c")).await.assert_status(200);
+
+    upstream.heal();
+    let domains = weir.data().join("blobs/domains");
+    for domain in fs_err::read_dir(domains).expect("a folder") {
+        let _ = fs_err::remove_dir_all(domain.expect("an entry").path().join("documents"));
+    }
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    upstream.reset_calls();
+    soon(&weir, &token, &path("kept-c")).await.assert_status(200);
+    let seen = upstream.requests();
+    let conditions: Vec<bool> = seen.iter().map(|seen| !seen.header("if-none-match").is_empty()).collect();
+    assert_eq!(conditions[..2], [true, false], "{seen:?}");
+    weir.stop().await;
+}
+
+/// Their bytes are lost, so they are fetched again as what their indexes promise.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_fetched_again_keep_no_large_index_in_memory() {
+    const PACKAGES: usize = 8;
+    let upstream = Upstream::start().await;
+    let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).start().await;
+    let token = weir.token("local").await;
+    let packages: Vec<_> = (0..PACKAGES).map(|at| NpmPackage::new(&format!("held-{at}"), "9.0.0")).collect();
+    let path = |package: &NpmPackage| format!("/npm/d/local-000000000000/main/{}", package.tarball_path());
+    for package in &packages {
+        let name = package.full_name();
+        upstream.publish(package);
+        upstream.edit(&name, |document| {
+            for number in 0..300 {
+                let other = manifest(&name, number, "", LONG);
+                document["versions"][format!("1.0.{number}")] = serde_json::from_str(&other).expect("JSON");
+            }
+        });
+        weir.get(&path(package), &token).await.assert_status(200);
+    }
+    for domain in fs_err::read_dir(weir.data().join("blobs/domains")).expect("a folder") {
+        for folder in fs_err::read_dir(domain.expect("an entry").path()).expect("a folder") {
+            let folder = folder.expect("an entry").path();
+            if !folder.ends_with("documents") {
+                fs_err::remove_dir_all(folder).expect("it can be removed");
+            }
+        }
+    }
+    let weir = weir.restart().await;
+    let token = weir.token("local").await;
+    let idle = resident(&weir);
+    upstream.reset_calls();
+    for package in &packages {
+        upstream.fail(&format!("/{}/-/", package.full_name()), Fault::Hang);
+    }
+    let paths: Vec<String> = packages.iter().map(path).collect();
+    let asked = futures_util::future::join_all(paths.iter().map(|path| weir.get(path, &token)));
+    let measured = async {
+        while upstream.total_calls() < PACKAGES {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        resident(&weir) - idle
+    };
+    let grown = tokio::select! {
+        _ = asked => panic!("they were to wait"),
+        grown = measured => grown,
+    };
+    eprintln!("large: {PACKAGES} files fetched again: {grown} kB more");
+    assert_eq!(upstream.calls_under("/held-"), PACKAGES, "files alone");
+    // They are 12 MB each.
+    assert!(grown < 60 << 10, "{grown} kB");
+    weir.stop().await;
+}
+
+/// Its last four bytes, and its length, say that it is small.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_index_whose_gzip_says_that_it_is_small_is_asked_for_twice_at_most() {
+    let upstream = Upstream::start().await;
+    let weir = Weir::builder(env!("CARGO_BIN_EXE_weir")).npmjs(&upstream.url()).start().await;
+    let bearer = format!("Bearer {}", weir.token("local").await);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&spacious(&upstream, "padded")).expect("memory");
+    let mut packed = gzip.finish().expect("memory");
+    packed.extend([0; 512]);
+    assert!(packed.len() < 1 << 20);
+    upstream.fail("/padded", Fault::Body(packed.into()));
+    upstream.fail("/padded", Fault::Header("content-encoding", "gzip".to_owned()));
+    let path = "/npm/d/local-000000000000/main/padded";
+    let headers = [("authorization", bearer.as_str())];
+    let asked = weir.send("GET", path, &headers, &[]);
+    let answer = tokio::time::timeout(Duration::from_secs(60), asked).await.expect("it ends");
+    answer.assert_status(200);
+    assert!(answer.json()["versions"]["1.0.0"].is_object());
+    assert!(upstream.calls("/padded") <= 2, "{} times", upstream.calls("/padded"));
     weir.stop().await;
 }

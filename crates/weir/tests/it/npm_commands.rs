@@ -395,6 +395,29 @@ async fn both_kinds_of_audit_are_answered_and_no_connection_is_an_error() {
     assert!(error.contains("public:npmjs") && error.contains("external-connection"), "{error}");
 }
 
+/// Whose documents may be large, and gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_goes_by_the_names_of_indexes_and_reads_none() {
+    let world = World::start().await;
+    world.upstream.publish(&NpmPackage::new("left-pad", "1.3.0"));
+    world.upstream.advise("left-pad", "<2.0.0", "high", "Pads to the wrong side");
+    world.get("left-pad", &[]).await.assert_status(200);
+    world.get("missing", &[]).await.assert_status(404);
+    let World { upstream, weir, .. } = world;
+    for domain in fs_err::read_dir(weir.data().join("blobs/domains")).expect("a folder") {
+        let _ = fs_err::remove_dir_all(domain.expect("an entry").path().join("documents"));
+    }
+    let weir = weir.restart().await;
+    let bearer = format!("Bearer {}", weir.token("local").await);
+    let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+    let path = "/npm/d/local-000000000000/main/-/npm/v1/security/advisories/bulk";
+    let bulk = json!({ "left-pad": ["1.3.0"], "missing": ["1.0.0"], "secret": ["1.0.0"] }).to_string();
+    let answer = weir.send("POST", path, &headers, bulk.as_bytes()).await.assert_status(200).json();
+    assert_eq!(answer["left-pad"][0]["title"], "Pads to the wrong side");
+    let asked = upstream.requests().pop().expect("it was asked");
+    assert_eq!(serde_json::from_slice::<Value>(&asked.body).expect("JSON"), json!({ "left-pad": ["1.3.0"] }));
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut encoder, bytes).expect("memory can be written");
