@@ -46,6 +46,8 @@ async fn shaky() -> Option<Shaky> {
         is_whole(&world, package).await;
     }
     world.document("public").await;
+    // It is written behind the answer, and a write that is under way makes the folder of a bucket again.
+    stored::documents_below(&bucket.folder(), 1).await;
     Some(Shaky { bucket, proxy, world, large, small, public })
 }
 

@@ -15,11 +15,17 @@ pub(crate) fn kept(data: &Path) -> Vec<PathBuf> {
 /// Index documents in the blob folder, as soon as there are so many: clients have them before they are written.
 #[track_caller]
 pub(crate) fn documents(data: &Path, count: usize) -> impl Future<Output = Vec<PathBuf>> {
-    let (data, caller) = (data.to_owned(), std::panic::Location::caller());
+    documents_below(&data.join("blobs").join("domains"), count)
+}
+
+/// The same of a folder in which they lie somewhere.
+#[track_caller]
+pub(crate) fn documents_below(folder: &Path, count: usize) -> impl Future<Output = Vec<PathBuf>> + use<> {
+    let (folder, caller) = (folder.to_owned(), std::panic::Location::caller());
     async move {
         let start = std::time::Instant::now();
         loop {
-            let found = blobs(&data, "documents");
+            let found = of_kind(&folder, "documents");
             if found.len() == count {
                 return found;
             }
@@ -30,8 +36,12 @@ pub(crate) fn documents(data: &Path, count: usize) -> impl Future<Output = Vec<P
 }
 
 fn blobs(data: &Path, kind: &str) -> Vec<PathBuf> {
+    of_kind(&data.join("blobs").join("domains"), kind)
+}
+
+fn of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {
     let is_of_kind = |path: &PathBuf| path.components().any(|part| part.as_os_str() == kind);
-    let mut found = files(&data.join("blobs").join("domains"));
+    let mut found = files(folder);
     found.retain(is_of_kind);
     found.sort();
     found
