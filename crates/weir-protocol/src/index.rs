@@ -3,7 +3,7 @@
 
 use crate::accept::prefers_gzip;
 use crate::body::Body;
-use crate::respond::{INDEX_CACHE, Plan, Response, is_held, is_outdated, plan_range};
+use crate::respond::{INDEX_CACHE, Plan, Response, is_held, is_outdated, plan_part};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
@@ -45,11 +45,7 @@ fn representation(index: &Rendered, method: &Method, headers: &HeaderMap) -> Res
     answer.insert(CONTENT_TYPE, HeaderValue::from_static(index.content_type));
     answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let identity_tag = std::str::from_utf8(&index.etag).ok();
-    let plan = match plan_range(headers, index.length, identity_tag, None) {
-        // The tag of the other form is as good.
-        Plan::Outdated => Plan::Full,
-        plan => plan,
-    };
+    let plan = plan_part(headers, index.length, identity_tag, None);
     if let (Plan::Full, Some(length)) = (&plan, gzip_length) {
         answer.insert(ETAG, ready(&index.gzip_etag));
         answer.insert(CONTENT_LENGTH, ready(length));

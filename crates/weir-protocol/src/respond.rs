@@ -47,6 +47,16 @@ pub fn plan_range(
     if is_held(headers, |tag| Some(tag) == etag, last_modified) {
         return Plan::NotModified;
     }
+    plan_part(headers, size, etag, last_modified)
+}
+
+/// What `Range` and `If-Range` want, the other conditions apart.
+pub(crate) fn plan_part(
+    headers: &HeaderMap,
+    size: u64,
+    etag: Option<&str>,
+    last_modified: Option<Timestamp>,
+) -> Plan {
     let Some(range) = headers.get(RANGE).and_then(|value| value.to_str().ok()) else { return Plan::Full };
     if !range_applies(headers, etag, last_modified) {
         return Plan::Full;

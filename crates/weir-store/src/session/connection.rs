@@ -8,6 +8,16 @@ use weir_core::ConnectionName;
 
 const TABLE: &str = "connections";
 
+fn values_of(row: &ConnectionRow) -> [Value<'_>; 5] {
+    [
+        row.name.as_str().into(),
+        (&row.url).into(),
+        (&row.source).into(),
+        row.found_at.into(),
+        Value::Bytes(row.sealed_settings.as_deref()),
+    ]
+}
+
 fn stored(row: &Row) -> Result<ConnectionRow, DbError> {
     Ok(ConnectionRow {
         name: row.parsed("connection", connection)?,
@@ -40,13 +50,7 @@ impl Session {
                    on conflict (connection) do update
                    set url = excluded.url, source = excluded.source, found_at = excluded.found_at,
                        sealed_settings = excluded.sealed_settings";
-        let values = [
-            row.name.as_str().into(),
-            (&row.url).into(),
-            (&row.source).into(),
-            row.found_at.into(),
-            Value::Bytes(row.sealed_settings.as_deref()),
-        ];
+        let values = values_of(row);
         self.run(TABLE, sql, &values).await?;
         Ok(())
     }
@@ -57,13 +61,7 @@ impl Session {
         row: &ConnectionRow,
         over: Option<&ConnectionRow>,
     ) -> Result<bool, DbError> {
-        let values = [
-            row.name.as_str().into(),
-            (&row.url).into(),
-            (&row.source).into(),
-            row.found_at.into(),
-            Value::Bytes(row.sealed_settings.as_deref()),
-        ];
+        let values = values_of(row);
         let Some(over) = over else {
             let sql = "insert into connections (connection, url, source, found_at, sealed_settings)
                        values ($1, $2, $3, $4, $5)
